@@ -1,0 +1,27 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+export CGO_ENABLED = 0
+GO ?= go
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install the Debian packages that tests, demo and benchmarks use
+	@hack/deps.sh
+
+.PHONY: build
+build: ## static binaries in bin/
+	$(GO) build -trimpath -o bin/ ./cmd/...
+	$(GO) build -trimpath -o bin/gobgp github.com/osrg/gobgp/v4/cmd/gobgp
+
+.PHONY: test
+test: deps build ## everything: pure packages, adapters in namespaces, interoperation, stories
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+.PHONY: verify
+verify: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt clean: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...

@@ -1,0 +1,42 @@
+// Package route decides which of the learned prefixes become kernel routes of ours. It is pure: route/kernel writes them.
+package route
+
+import (
+	"iter"
+	"net/netip"
+)
+
+// Protocol is the routing protocol number that marks a kernel route as ours (rtm_protocol; 0..255, those from 5 on are
+// free for use by daemons). It lies outside the numbers in iproute2's rt_protos.
+const Protocol = 179
+
+// Desired is the whole set of kernel routes that should be ours.
+type Desired struct {
+	Table  int // kernel table, 254 is main
+	Metric int // priority of each route
+	// Routes yields each prefix once, with its next hops sorted and without repeats. The slices are shared and must not be
+	// changed.
+	Routes iter.Seq2[netip.Prefix, []netip.Addr]
+	// Settling says that not all peers have told all they have yet: add and change, but remove nothing.
+	Settling bool
+}
+
+// Refusal is a learned route that is not installed, and why.
+type Refusal struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Reason string       `json:"reason"`
+}
+
+// Result is what an apply has reached.
+type Result struct {
+	Installed int // routes of ours in the kernel now
+	Added     int
+	Changed   int
+	Removed   int
+	Repaired  int       // of Added and Changed: those that somebody else had taken away or altered
+	Refused   []Refusal // at most MaxRefusals of them, and
+	RefusedN  int       // how many there are
+}
+
+// MaxRefusals bounds Result.Refused: a table of a hundred thousand bad routes must not fill the memory or the log.
+const MaxRefusals = 20
