@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
+)
+
+// Snapshot is everything the agent knows of the outside at one moment. It is immutable.
+type Snapshot struct {
+	// Synced says that nothing is missing. Because of a snapshot that is not synced nothing may be removed.
+	Synced bool
+	// Nodes holds our own node, and others as far as the source knows them (for the overlap check).
+	Nodes          []corev1.Node
+	Configurations []v1alpha1.BGPConfiguration
+	Peers          []v1alpha1.BGPPeer
+	Policies       []v1alpha1.EgressPolicy
+	Pools          []v1alpha1.AddressPool
+	Datacenters    []v1alpha1.DatacenterNetwork
+	Secrets        []corev1.Secret
+	Problems       []Problem // what the source could not read or refused
+}
+
+// Problem is an object, or a part of one, that is not in force, and why.
+type Problem struct {
+	Object  string `json:"object,omitempty"` // "BGPPeer/rr1"; empty: none in particular
+	Where   string `json:"where,omitempty"`  // "peers.yaml:12"; empty: not from a file
+	Reason  string `json:"reason"`           // one CamelCase word, as in a condition: Invalid, Overlap, MissingSecret
+	Message string `json:"message"`
+}
+
+func (p Problem) String() string {
+	s := fmt.Sprintf("%s: %s", p.Reason, p.Message)
+	if p.Object != "" {
+		s = p.Object + ": " + s
+	}
+	if p.Where != "" {
+		s = p.Where + ": " + s
+	}
+	return s
+}
