@@ -16,8 +16,8 @@ const (
 // Policy is one EgressPolicy as far as this node is concerned.
 type Policy struct {
 	Name         string
-	Priority     int // lower first; ties by name
-	Destinations []netip.Prefix
+	Priority     int            // lower first; ties by name
+	Destinations []netip.Prefix // none: everything but the pods of this node
 	Exclude      []netip.Prefix // of Destinations: these the policy does not match, a later one may
 	Source       Source
 }

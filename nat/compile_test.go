@@ -1,0 +1,275 @@
+package nat_test
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/waymark-bgp/waymark/nat"
+)
+
+func prefixes(list ...string) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, s := range list {
+		ps = append(ps, netip.MustParsePrefix(s))
+	}
+	return ps
+}
+
+func show(t nat.Table) string {
+	var b strings.Builder
+	for _, r := range t.Pods {
+		fmt.Fprintf(&b, "pods %s-%s\n", r.First, r.Last)
+	}
+	for _, d := range t.Decisions {
+		fmt.Fprintf(&b, "%s-%s %s\n", d.First, d.Last, d.Source)
+	}
+	return b.String()
+}
+
+func TestCompile(t *testing.T) {
+	pods := prefixes("10.244.1.0/24", "fd00:1::/64")
+	const shownPods = "pods 10.244.1.0-10.244.1.255\npods fd00:1::-fd00:1::ffff:ffff:ffff:ffff\n"
+	for _, test := range []struct {
+		name string
+		plan nat.Plan
+		want string
+	}{
+		{"nothing", nat.Plan{}, ""},
+		{"pods alone", nat.Plan{Pods: pods}, shownPods},
+		{
+			"host bits, duplicates, overlaps and neighbours become one range",
+			nat.Plan{Pods: prefixes("10.244.1.7/24", "10.244.1.0/25"), Policies: []nat.Policy{{
+				Name: "a", Source: nat.SourcePod, Destinations: prefixes("10.1.2.3/16", "10.0.0.0/16", "10.1.0.0/16", "10.1.9.0/24"),
+			}}},
+			"pods 10.244.1.0-10.244.1.255\n10.0.0.0-10.1.255.255 Pod\n",
+		},
+		{
+			"both families in one list",
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourceNode, Destinations: prefixes("2001:db8::/32", "192.0.2.0/24")}}},
+			"192.0.2.0-192.0.2.255 Node\n2001:db8::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff Node\n",
+		},
+		{
+			"the lower priority number decides, whatever the order",
+			nat.Plan{Policies: []nat.Policy{
+				{Name: "a", Priority: 20, Source: nat.SourceNode, Destinations: prefixes("10.0.0.0/8")},
+				{Name: "b", Priority: 10, Source: nat.SourcePod, Destinations: prefixes("10.1.0.0/16")},
+			}},
+			"10.0.0.0-10.0.255.255 Node\n10.1.0.0-10.1.255.255 Pod\n10.2.0.0-10.255.255.255 Node\n",
+		},
+		{
+			"the name breaks a tie",
+			nat.Plan{Policies: []nat.Policy{
+				{Name: "b", Source: nat.SourceNode, Destinations: prefixes("10.0.0.0/8")},
+				{Name: "a", Source: nat.SourcePod, Destinations: prefixes("10.0.0.0/8")},
+			}},
+			"10.0.0.0-10.255.255.255 Pod\n",
+		},
+		{
+			"what one policy excludes a later one may match",
+			nat.Plan{Policies: []nat.Policy{
+				{Name: "a", Priority: 1, Source: nat.SourcePod, Destinations: prefixes("10.0.0.0/8"), Exclude: prefixes("10.96.0.0/12", "10.200.0.0/16")},
+				{Name: "b", Priority: 2, Source: nat.SourceNode, Destinations: prefixes("10.200.0.0/24")},
+			}},
+			"10.0.0.0-10.95.255.255 Pod\n10.112.0.0-10.199.255.255 Pod\n10.200.0.0-10.200.0.255 Node\n10.201.0.0-10.255.255.255 Pod\n",
+		},
+		{
+			"no destinations: everything but this node's pods and the excluded",
+			nat.Plan{Pods: pods, Policies: []nat.Policy{{Name: "a", Source: nat.SourceNode, Exclude: prefixes("10.244.0.0/16", "fd00::/8", "128.0.0.0/1")}}},
+			shownPods + "0.0.0.0-10.243.255.255 Node\n10.245.0.0-127.255.255.255 Node\n" +
+				"::-fcff:ffff:ffff:ffff:ffff:ffff:ffff:ffff Node\nfe00::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff Node\n",
+		},
+		{
+			"destinations that name this node's pods are taken at their word",
+			nat.Plan{Pods: prefixes("10.244.1.0/24"), Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod, Destinations: prefixes("10.244.0.0/16")}}},
+			"pods 10.244.1.0-10.244.1.255\n10.244.0.0-10.244.255.255 Pod\n",
+		},
+		{
+			"the whole of both families",
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod}}},
+			"0.0.0.0-255.255.255.255 Pod\n::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff Pod\n",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			table, err := nat.Compile(test.plan)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := show(table); got != test.want {
+				t.Errorf("got\n%swant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	mapped := netip.MustParsePrefix("::ffff:10.0.0.0/104")
+	for _, test := range []struct {
+		plan nat.Plan
+		want []string
+	}{
+		{nat.Plan{Pods: []netip.Prefix{{}}}, []string{`pod prefix: "invalid Prefix" is not a prefix`}},
+		{nat.Plan{Pods: []netip.Prefix{mapped}}, []string{"pod prefix: ::ffff:10.0.0.0/104 is an IPv4-mapped address, write it as IPv4"}},
+		{nat.Plan{Policies: []nat.Policy{{Source: nat.SourcePod}}}, []string{`egress policy "": no name`}},
+		{
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: "Host", Destinations: []netip.Prefix{mapped}, Exclude: []netip.Prefix{{}}}}},
+			[]string{`egress policy "a": source "Host" is neither Pod nor Node`, "destination: ::ffff:10.0.0.0/104", `excluded destination: "invalid Prefix"`},
+		},
+		{
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod}, {Name: "a", Source: nat.SourceNode}}},
+			[]string{`egress policy "a" is there twice`},
+		},
+	} {
+		_, err := nat.Compile(test.plan)
+		for _, want := range test.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q in it", err, want)
+			}
+		}
+	}
+}
+
+// TestCompiledEqualsFirstMatch and FuzzCompile hold the compiled table against the definition of a policy.
+func TestCompiledEqualsFirstMatch(t *testing.T) {
+	for seed := range uint64(2000) {
+		checkFirstMatch(t, rand.New(rand.NewPCG(seed, 1)))
+	}
+}
+
+func FuzzCompile(f *testing.F) {
+	f.Add([]byte("32 bytes of chance, and then more"))
+	f.Fuzz(func(t *testing.T, chance []byte) {
+		checkFirstMatch(t, rand.New(rand.NewChaCha8([32]byte(append(chance, make([]byte, 32)...)))))
+	})
+}
+
+func checkFirstMatch(t *testing.T, r *rand.Rand) {
+	t.Helper()
+	plan := randomPlan(r)
+	before := fmt.Sprint(plan)
+	table, err := nat.Compile(plan)
+	if err != nil {
+		t.Fatalf("%v: %v", plan, err)
+	}
+	if after := fmt.Sprint(plan); after != before {
+		t.Fatalf("plan changed from %v to %v", before, after)
+	}
+	for i, d := range table.Decisions {
+		if d.Last.Less(d.First) || d.First.BitLen() != d.Last.BitLen() {
+			t.Fatalf("%v: bad range %v", plan, d)
+		}
+		if i == 0 {
+			continue
+		}
+		last := table.Decisions[i-1]
+		if !last.Last.Less(d.First) || last.Source == d.Source && last.Last.Next() == d.First {
+			t.Fatalf("%v: %v and %v overlap or should be one", plan, last, d)
+		}
+	}
+	for _, addr := range interesting(r, plan) {
+		if got, want := lookup(table, addr), firstMatch(plan, addr); got != want {
+			t.Fatalf("%v: %s has %q, want %q, in\n%s", plan, addr, got, want, show(table))
+		}
+	}
+}
+
+func firstMatch(plan nat.Plan, dst netip.Addr) nat.Source {
+	in := func(list []netip.Prefix) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(dst) })
+	}
+	ordered := slices.SortedFunc(slices.Values(plan.Policies), func(a, b nat.Policy) int {
+		return cmp.Or(a.Priority-b.Priority, strings.Compare(a.Name, b.Name))
+	})
+	for _, p := range ordered {
+		if len(p.Destinations) == 0 && in(plan.Pods) || len(p.Destinations) > 0 && !in(p.Destinations) || in(p.Exclude) {
+			continue
+		}
+		return p.Source
+	}
+	return ""
+}
+
+func lookup(table nat.Table, dst netip.Addr) nat.Source {
+	for _, d := range table.Decisions {
+		if !dst.Less(d.First) && !d.Last.Less(dst) {
+			return d.Source
+		}
+	}
+	return ""
+}
+
+// randomPlan draws from few addresses, so that prefixes nest, touch and repeat.
+func randomPlan(r *rand.Rand) nat.Plan {
+	list := func(n int) (ps []netip.Prefix) {
+		for range r.IntN(n) {
+			ps = append(ps, randomPrefix(r))
+		}
+		return ps
+	}
+	plan := nat.Plan{Pods: list(3)}
+	for i := range r.IntN(8) {
+		source := nat.SourcePod
+		if r.IntN(2) == 0 {
+			source = nat.SourceNode
+		}
+		plan.Policies = append(plan.Policies, nat.Policy{
+			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: source, Destinations: list(5), Exclude: list(4),
+		})
+	}
+	return plan
+}
+
+func randomPrefix(r *rand.Rand) netip.Prefix {
+	edge := []byte{0, 10, 255}[r.IntN(3)]
+	if r.IntN(2) == 0 {
+		bits := []int{0, 1, 8, 28, 29, 30, 31, 32}[r.IntN(8)]
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{edge, edge, edge, byte(r.Uint32())}), bits)
+	}
+	addr := [16]byte{0: edge, 1: edge, 14: edge, 15: byte(r.Uint32())}
+	return netip.PrefixFrom(netip.AddrFrom16(addr), []int{0, 1, 8, 124, 126, 127, 128}[r.IntN(7)])
+}
+
+// interesting addresses lie at and around every end of a prefix.
+func interesting(r *rand.Rand, plan nat.Plan) []netip.Addr {
+	all := slices.Clone(plan.Pods)
+	for _, p := range plan.Policies {
+		all = slices.Concat(all, p.Destinations, p.Exclude)
+	}
+	var addrs []netip.Addr
+	for _, p := range append(all, randomPrefix(r), randomPrefix(r)) {
+		first := p.Masked().Addr()
+		last := first.AsSlice()
+		for i := p.Bits(); i < len(last)*8; i++ {
+			last[i/8] |= 1 << (7 - i%8)
+		}
+		end, _ := netip.AddrFromSlice(last)
+		addrs = append(addrs, first, first.Prev(), end, end.Next(), p.Addr())
+	}
+	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !a.IsValid() })
+}
+
+func BenchmarkCompile(b *testing.B) {
+	for _, size := range []struct{ policies, prefixes int }{{10, 10}, {100, 10}, {1000, 10}, {1, 10000}} {
+		b.Run(fmt.Sprintf("%dx%d", size.policies, size.prefixes), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(1, 2))
+			plan := nat.Plan{Pods: prefixes("10.244.1.0/24")}
+			for i := range size.policies {
+				p := nat.Policy{Name: fmt.Sprint(i), Priority: r.IntN(50), Source: []nat.Source{nat.SourcePod, nat.SourceNode}[i%2]}
+				for range size.prefixes {
+					addr := netip.AddrFrom4([4]byte{10, byte(r.Uint32()), byte(r.Uint32()), 0})
+					p.Destinations = append(p.Destinations, netip.PrefixFrom(addr, 16+r.IntN(9)))
+				}
+				plan.Policies = append(plan.Policies, p)
+			}
+			for b.Loop() {
+				if _, err := nat.Compile(plan); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
