@@ -1,4 +1,5 @@
-// Package route decides which of the learned prefixes become kernel routes of ours. It is pure: route/kernel writes them.
+// Package route decides which of the learned prefixes become kernel routes of ours, and through which gateways. It is
+// pure: route/kernel reads the host's state and writes the routes.
 package route
 
 import (
@@ -10,18 +11,22 @@ import (
 // free for use by daemons). It lies outside the numbers in iproute2's rt_protos.
 const Protocol = 179
 
+// MainTable is the number of the kernel's main routing table.
+const MainTable = 254
+
 // Desired is the whole set of kernel routes that should be ours.
 type Desired struct {
-	Table  int // kernel table, 254 is main
-	Metric int // priority of each route
+	Table  int // kernel table, 1..4294967295; MainTable is usual
+	Metric int // priority of each route; IPv6 has no 0 and takes it as 1024
+	Rules  Rules
 	// Routes yields each prefix once, with its next hops sorted and without repeats. The slices are shared and must not be
-	// changed.
+	// changed: not by who takes them, nor later by who gave them.
 	Routes iter.Seq2[netip.Prefix, []netip.Addr]
 	// Settling says that not all peers have told all they have yet: add and change, but remove nothing.
 	Settling bool
 }
 
-// Refusal is a learned route that is not installed, and why.
+// Refusal is a learned route that is not installed, or not through all of its next hops, and why.
 type Refusal struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Reason string       `json:"reason"`
@@ -40,3 +45,11 @@ type Result struct {
 
 // MaxRefusals bounds Result.Refused: a table of a hundred thousand bad routes must not fill the memory or the log.
 const MaxRefusals = 20
+
+// Refuse notes a refusal.
+func (r *Result) Refuse(prefix netip.Prefix, reason string) {
+	r.RefusedN++
+	if len(r.Refused) < MaxRefusals {
+		r.Refused = append(r.Refused, Refusal{Prefix: prefix, Reason: reason})
+	}
+}
