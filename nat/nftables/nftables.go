@@ -1,0 +1,150 @@
+// Package nftables puts a nat.Plan into force with an nftables table of its own.
+//
+// Its contract with the neighbours on the host: the table "waymark" of family inet is ours alone, nothing outside it is read
+// or written. Its only base chain hooks into postrouting ten before srcnat, so that what it decides is decided before the
+// masquerade rules of others, in nftables and both iptables. A packet with kube-proxy's masquerade mark (0x4000) is left to
+// kube-proxy. NAT hooks see the first packet of a connection: what is established keeps the address it has.
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/waymark-bgp/waymark/nat"
+)
+
+// Backend writes plans into the table. It is safe for concurrent use; one process at a time may own the table.
+type Backend struct {
+	mu   sync.Mutex
+	nft  knftables.Interface
+	left *contents // the table as the last Apply left it, nil when that is not known
+}
+
+// New makes a backend; it touches nothing.
+func New() *Backend { return &Backend{} }
+
+// Name is how status and logs call the backend.
+func (b *Backend) Name() string { return "nftables" }
+
+// Check returns an error that says what is missing when this host cannot hold the ruleset: the nft command, a privilege, or
+// an ability of the kernel. It is a dry run and changes nothing.
+func (b *Backend) Check(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.connect(); err != nil {
+		return err
+	}
+	if _, err := b.read(); err != nil {
+		return err
+	}
+	tx := b.nft.NewTransaction()
+	replaceTable(tx)
+	addFrame(tx)
+	if err := b.nft.Check(ctx, tx); err != nil {
+		return fmt.Errorf("nftables: the kernel or nft refuses the ruleset: %w", err)
+	}
+	return nil
+}
+
+// Apply makes the table express the plan, in one transaction, and writes nothing when it does already. Of a table that is as
+// the last Apply left it only elements change; the rules are written again after a start and when somebody has changed them.
+// The base chain stays registered throughout.
+func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) {
+	table, err := nat.Compile(plan)
+	if err != nil {
+		return nat.Result{}, err
+	}
+	want := elementsOf(table)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.connect(); err != nil {
+		return nat.Result{}, err
+	}
+	have, err := b.read()
+	if err != nil {
+		return nat.Result{}, err
+	}
+	frameStays := b.left != nil && have.frame == b.left.frame && !have.strange
+	result := nat.Result{Repaired: b.left != nil && !have.equal(b.left)}
+	if frameStays && maps.EqualFunc(have.elements, want, slices.Equal) {
+		b.left = have
+		return result, nil
+	}
+
+	b.left = nil // until the outcome is known
+	if frameStays, err = b.write(ctx, have, want, frameStays); err != nil {
+		return nat.Result{}, err
+	}
+	result.Changed = true
+	if frameStays {
+		b.left = &contents{generation: have.generation + 1, frame: have.frame, elements: want}
+		return result, nil
+	}
+	now, err := b.read()
+	if err != nil {
+		return result, err
+	}
+	// Somebody who wrote at the same time may have changed what we wrote: then the next Apply writes it again.
+	if now.generation == have.generation+1 {
+		b.left = now
+	}
+	return result, nil
+}
+
+// Remove deletes the table.
+func (b *Backend) Remove(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.connect(); err != nil {
+		return err
+	}
+	b.left = nil
+	tx := b.nft.NewTransaction()
+	replaceTable(tx)
+	tx.Delete(&knftables.Table{})
+	if err := b.nft.Run(ctx, tx); err != nil {
+		return fmt.Errorf("nftables: delete table %s: %w", tableName, err)
+	}
+	return nil
+}
+
+func (b *Backend) connect() error {
+	if b.nft != nil {
+		return nil
+	}
+	nft, err := knftables.New(knftables.InetFamily, tableName)
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	b.nft = nft
+	return nil
+}
+
+// write brings the table from have to want and tells whether the frame stayed. A table that the kernel does not let us mend is
+// replaced as a whole.
+func (b *Backend) write(ctx context.Context, have *contents, want map[string][]element, frameStays bool) (bool, error) {
+	if !have.strange {
+		tx := b.nft.NewTransaction()
+		if !frameStays {
+			addFrame(tx)
+		}
+		changeElements(tx, have.elements, want)
+		if err := b.nft.Run(ctx, tx); err == nil {
+			return frameStays, nil
+		}
+	}
+	tx := b.nft.NewTransaction()
+	replaceTable(tx)
+	addFrame(tx)
+	changeElements(tx, nil, want)
+	if err := b.nft.Run(ctx, tx); err != nil {
+		return false, fmt.Errorf("nftables: write table %s: %w", tableName, err)
+	}
+	return false, nil
+}

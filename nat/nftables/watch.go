@@ -1,0 +1,93 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// settle is how long after an event Watch looks at the table: one change is many events.
+const settle = 20 * time.Millisecond
+
+// Watch calls notify when the table is no longer as the last Apply left it, and returns nil when ctx ends. Changes of other
+// tables, and our own, cause no call. The table is also looked at once at the start.
+func (b *Backend) Watch(ctx context.Context, notify func()) error {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return fmt.Errorf("nftables: open netlink socket: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		return fmt.Errorf("nftables: join the group of ruleset changes: %w", err)
+	}
+	events := make(chan struct{}, 1)
+	events <- struct{}{}
+	failed := make(chan error, 1)
+	go func() { failed <- receive(conn, events) }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			return fmt.Errorf("nftables: receive ruleset changes: %w", err)
+		case <-events:
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(settle):
+		}
+		if b.drifted() {
+			notify()
+		}
+	}
+}
+
+// receive passes on that our table changed, until the connection is closed.
+func receive(conn *netlink.Conn, events chan<- struct{}) error {
+	for {
+		messages, err := conn.Receive()
+		lost := errors.Is(err, unix.ENOBUFS)
+		if err != nil && !lost {
+			return err
+		}
+		ours := lost
+		for _, m := range messages {
+			ours = ours || concernsUs(m)
+		}
+		if ours {
+			select {
+			case events <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// concernsUs looks no further than the name of the table, the first attribute of every object: rulesets of others are large.
+func concernsUs(m netlink.Message) bool {
+	if len(m.Data) < nfgenmsgLength || m.Data[0] != unix.NFPROTO_INET {
+		return false
+	}
+	decoder, err := netlink.NewAttributeDecoder(m.Data[nfgenmsgLength:])
+	return err == nil && decoder.Next() && decoder.Type() == unix.NFTA_TABLE_NAME && decoder.String() == tableName
+}
+
+// drifted tells whether somebody changed what the last Apply left. A table that cannot be read is for Apply to report.
+func (b *Backend) drifted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.left == nil {
+		return false
+	}
+	have, err := b.read()
+	if err != nil || !have.equal(b.left) {
+		return true
+	}
+	b.left = have
+	return false
+}
