@@ -1,0 +1,209 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/waymark-bgp/waymark/bfd"
+)
+
+const (
+	// refresh is how often counters are reported when no state changes.
+	refresh = 5 * time.Second
+	// writeTimeout ends the connection to a client that does not read.
+	writeTimeout = 5 * time.Second
+)
+
+// Sessions is what holds the sessions: udp.Speaker.
+type Sessions interface {
+	// Set makes want the whole set. If one is invalid, all stays as it is.
+	Set(want []bfd.SessionConfig) error
+	// Status of all sessions, and how many packets belonged to none.
+	Status() ([]bfd.Status, map[bfd.Reason]uint64)
+	// Changed is readable after sessions or their states have changed.
+	Changed() <-chan struct{}
+}
+
+// Server offers Sessions on the socket. Many clients may follow; the last Set counts.
+type Server struct {
+	dir      string
+	sessions Sessions
+	log      *slog.Logger
+	instance string
+
+	mu      sync.Mutex
+	clients map[chan struct{}]bool
+}
+
+// NewServer makes a server of the socket in the run directory dir.
+func NewServer(dir string, sessions Sessions, log *slog.Logger) *Server {
+	return &Server{dir: dir, sessions: sessions, log: log, instance: rand.Text(), clients: map[chan struct{}]bool{}}
+}
+
+// Run serves until ctx ends. It fails if another waymark-bfd serves the same directory.
+func (s *Server) Run(ctx context.Context) error {
+	lock, err := lockDir(s.dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	path := filepath.Join(s.dir, SocketName)
+	l, err := listen(path)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", path, err)
+	}
+	defer os.Remove(path)
+
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(ctx, func() { l.Close() })
+	wait.Go(func() { s.broadcast(ctx) })
+	for {
+		conn, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("accept on %s: %w", path, err)
+		}
+		wait.Go(func() { s.serve(ctx, conn) })
+	}
+}
+
+// lockDir makes sure that one waymark-bfd serves the directory. The kernel drops the lock with the process, so a socket
+// that is found under the lock is stale.
+func lockDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "bfd.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of waymark-bfd: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("another waymark-bfd serves %s: lock %s: %w", dir, lock.Name(), err)
+	}
+	return lock, nil
+}
+
+// listen makes the socket under another name first: it appears only when nobody but the owner can open it.
+func listen(path string) (*net.UnixListener, error) {
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// broadcast wakes all clients' writers after a change, and now and then for the counters.
+func (s *Server) broadcast(ctx context.Context) {
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.sessions.Changed():
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for client := range s.clients {
+			poke(client)
+		}
+		s.mu.Unlock()
+	}
+}
+
+func poke(client chan struct{}) {
+	select {
+	case client <- struct{}{}:
+	default:
+	}
+}
+
+// serve speaks with one client until it goes, or ctx ends.
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(ctx, func() { conn.Close() })
+
+	client := make(chan struct{}, 1)
+	refused := make(chan error)
+	s.mu.Lock()
+	s.clients[client] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.clients, client)
+		s.mu.Unlock()
+	}()
+
+	go func() {
+		defer cancel()
+		s.read(ctx, conn, refused)
+	}()
+	poke(client)
+	var refusal error
+	out := json.NewEncoder(conn)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case refusal = <-refused:
+		case <-client:
+		}
+		report := Report{Version: Version, Instance: s.instance}
+		if refusal != nil {
+			report.Error = refusal.Error()
+		}
+		report.Sessions, report.Dropped = s.sessions.Status()
+		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err := out.Encode(report); err != nil {
+			return // the client has gone, or hangs
+		}
+	}
+}
+
+// read carries out requests and passes on why one was refused, or nil.
+func (s *Server) read(ctx context.Context, conn net.Conn, refused chan<- error) {
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, maxRequest)
+	for lines.Scan() {
+		req, err := parseRequest(lines.Bytes())
+		if err == nil {
+			err = s.sessions.Set(req.Sessions)
+		}
+		if err != nil {
+			s.log.Error("BFD request refused, sessions stay as they are", "error", err)
+		}
+		select {
+		case refused <- err:
+		case <-ctx.Done():
+			return
+		}
+	}
+	if err := lines.Err(); err != nil && ctx.Err() == nil {
+		s.log.Error("BFD request cannot be read", "error", err)
+	}
+}
