@@ -34,10 +34,10 @@ type GracefulRestart struct {
 type Peer struct {
 	Name        string // of the BGPPeer object
 	Address     netip.Addr
-	ASN         uint32 // equal to Config.ASN: iBGP
-	Port        uint16
+	ASN         uint32   // equal to Config.ASN: iBGP
+	Port        uint16   // 0: 179
 	Password    Password // RFC 2385; empty: none
-	MultihopTTL uint8    // eBGP over more than one hop; 0: directly connected
+	MultihopTTL uint8    // eBGP over more than one hop; 0: directly connected. iBGP may cross routers anyway
 	TTLSecurity uint8    // RFC 5082: at most so many hops away; 0: off. Excludes MultihopTTL
 	Timers      Timers
 	Families    []Family
@@ -52,18 +52,18 @@ type Peer struct {
 	PathFailures uint64
 }
 
-// Timers of a session, RFC 4271 section 10.
+// Timers of a session, RFC 4271 section 10, in whole seconds. 0 is the default of each.
 type Timers struct {
-	Hold         time.Duration // 0 or at least 3 s
-	Keepalive    time.Duration
-	ConnectRetry time.Duration
+	Hold         time.Duration // at least 3 s; default 90 s. The smaller one of both sides counts
+	Keepalive    time.Duration // default a third of Hold
+	ConnectRetry time.Duration // at least 2 s; default 2 s
 }
 
 // Attributes that an export to one peer carries besides the mandatory ones.
 type Attributes struct {
 	MED              *uint32
-	LocalPreference  *uint32 // iBGP only: RFC 4271 5.1.5 forbids it to eBGP peers
-	Prepend          uint8   // how many more times our ASN stands in the AS_PATH
+	LocalPreference  *uint32 // iBGP only, not 0: RFC 4271 5.1.5 forbids it to eBGP peers
+	Prepend          uint8   // eBGP only: how many more times our ASN stands in the AS_PATH
 	Communities      []Community
 	LargeCommunities []LargeCommunity
 }
