@@ -85,6 +85,20 @@ const (
 
 func (f Family) String() string { return fmt.Sprintf("ipv%d", uint8(f)) }
 
+// MarshalText writes "ipv4" or "ipv6".
+func (f Family) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (f *Family) UnmarshalText(text []byte) error {
+	for _, family := range []Family{IPv4, IPv6} {
+		if family.String() == string(text) {
+			*f = family
+			return nil
+		}
+	}
+	return fmt.Errorf("family %q, want ipv4 or ipv6", text)
+}
+
 // FamilyOf returns the family of a prefix.
 func FamilyOf(p netip.Prefix) Family {
 	if p.Addr().Is4() {

@@ -1,0 +1,312 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/bgp"
+	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/route"
+)
+
+// Source is where the snapshots come from.
+type Source interface {
+	Snapshot() Snapshot
+	// Errors counts what could not be read since the start.
+	Errors() uint64
+}
+
+// Speaker speaks BGP.
+type Speaker interface {
+	// Apply makes the whole configuration true.
+	Apply(ctx context.Context, config bgp.Config) error
+	Peers() []bgp.PeerState
+	// Learned is every prefix learned and accepted, with its sorted next hops, shared and not to be changed.
+	Learned(yield func(netip.Prefix, []netip.Addr) bool)
+	// Stop ends all sessions. Graceful: peers keep our routes by RFC 4724; else they drop them at once.
+	Stop(ctx context.Context, graceful bool) error
+}
+
+// Routes are the kernel routes of ours.
+type Routes interface {
+	Apply(ctx context.Context, desired route.Desired) (route.Result, error)
+	// Host is what the kernel has besides: addresses and the routes of others.
+	Host(ctx context.Context) (route.Host, error)
+}
+
+// NAT is the source address backend.
+type NAT interface {
+	Apply(ctx context.Context, plan nat.Plan) (nat.Result, error)
+}
+
+// Paths is BFD, in a process of its own.
+type Paths interface {
+	// Set is the whole list of wanted sessions.
+	Set(sessions []bfd.SessionConfig)
+	// States is what the process says, and which run of it; connected is false while it is not there.
+	States() (sessions []bfd.Status, instance string, connected bool)
+}
+
+// Trigger says why to read, decide and apply again.
+type Trigger uint32
+
+// The triggers. What only changes the learned routes needs no new decision.
+const (
+	TriggerSource Trigger = 1 << iota
+	TriggerPaths
+	TriggerNAT
+	TriggerKernel
+	TriggerBGP
+	TriggerTimer
+)
+
+const (
+	resync = 10 * time.Second // everything is read and applied again, whether or not somebody said that it changed
+	// settleLimit bounds how long routes of an earlier agent stay while peers have not told all they have (RFC 4724,
+	// section 4.1: Selection_Deferral_Timer).
+	settleLimit = 120 * time.Second
+)
+
+// Agent keeps one node as its source wants it. The exported fields are set before Run.
+type Agent struct {
+	Node           string
+	Source         Source
+	Speaker        Speaker
+	Routes         Routes
+	NAT            NAT
+	Backend        string // which NAT is
+	Paths          Paths
+	Memory         Memory
+	WithdrawOnExit bool
+	Log            *slog.Logger
+
+	pending atomic.Uint32
+	wake    chan struct{}
+	once    sync.Once
+
+	// The fields below belong to the goroutine of Run.
+	snapshot Snapshot
+	plan     Plan // what is to be; what it does not decide is as in an earlier plan
+	applied  *bgp.Config
+	watched  []bfd.SessionConfig // nil: nothing was said yet
+	failures failures
+	started  time.Time
+	settled  bool
+	problems map[string]bool
+
+	mu     sync.Mutex
+	status Status
+}
+
+// Notify asks for another pass. It never blocks and may be called before Run.
+func (a *Agent) Notify(t Trigger) {
+	a.pending.Or(uint32(t))
+	select {
+	case a.wakeup() <- struct{}{}:
+	default:
+	}
+}
+
+func (a *Agent) wakeup() chan struct{} {
+	a.once.Do(func() { a.wake = make(chan struct{}, 1) })
+	return a.wake
+}
+
+// Run applies until ctx ends, then stops the speaker: routes and source addresses stay, peers keep our routes by graceful
+// restart, unless WithdrawOnExit.
+func (a *Agent) Run(ctx context.Context) error {
+	a.started = time.Now()
+	remembered := a.Memory.Load()
+	a.failures = failures{}
+	a.status = Status{Node: a.Node, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
+	ticker := time.NewTicker(resync)
+	defer ticker.Stop()
+	a.Notify(TriggerSource)
+	for {
+		select {
+		case <-ctx.Done():
+			return a.stop()
+		case <-ticker.C:
+			a.pending.Or(uint32(TriggerTimer))
+		case <-a.wakeup():
+		}
+		begin := time.Now()
+		a.pass(ctx, Trigger(a.pending.Swap(0)), remembered)
+		a.pause(ctx, time.Since(begin))
+	}
+}
+
+// pause lets changes gather: while a full table arrives, a pass over what has come so far must not be most of the work.
+func (a *Agent) pause(ctx context.Context, last time.Duration) {
+	if last < 5*time.Millisecond {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(min(2*last, time.Second)):
+	}
+}
+
+func (a *Agent) stop() error {
+	if !a.WithdrawOnExit {
+		a.Log.Info("stopping: routes and source addresses stay, peers keep our prefixes by graceful restart")
+	} else {
+		a.Log.Info("stopping: withdrawing what was announced")
+		a.Memory.Forget()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return a.Speaker.Stop(ctx, !a.WithdrawOnExit)
+}
+
+// pass is one way through the house. Errors end in the log and in status; the next pass tries again.
+func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
+	host, err := a.Routes.Host(ctx)
+	if err != nil {
+		a.fail("host", fmt.Errorf("read the node's addresses: %w", err))
+		return
+	}
+	if why&^(TriggerBGP|TriggerKernel) == 0 && a.applied != nil {
+		a.routes(ctx, host)
+		a.publish()
+		return
+	}
+	a.snapshot = a.Source.Snapshot()
+	a.failures.observe(a.Paths)
+	a.follow(Decide(a.Node, a.snapshot, Facts{
+		Restarting:   remembered.Restarted,
+		Announced:    a.announced(remembered),
+		BGP:          a.applied,
+		Addresses:    host.Addrs(),
+		PathFailures: a.failures.byPeer,
+	}))
+	a.report()
+	a.watchPaths()
+	a.apply(ctx, host, remembered)
+	a.publish()
+}
+
+// follow makes plan the one to apply. What it leaves open stays.
+func (a *Agent) follow(plan Plan) {
+	if plan.NAT == nil {
+		plan.NAT = a.plan.NAT
+	}
+	if plan.BGP == nil {
+		plan.BGP, plan.Routes, plan.BFD = a.plan.BGP, a.plan.Routes, a.plan.BFD
+	}
+	a.plan = plan
+}
+
+func (a *Agent) announced(remembered Remembered) []netip.Prefix {
+	if a.applied == nil {
+		return remembered.Announced
+	}
+	var prefixes []netip.Prefix
+	for _, announcement := range a.applied.Announce {
+		prefixes = append(prefixes, announcement.Prefix)
+	}
+	return prefixes
+}
+
+// watchPaths tells BFD which sessions to hold, when that has changed.
+func (a *Agent) watchPaths() {
+	if a.plan.BGP == nil || a.watched != nil && slices.Equal(a.watched, a.plan.BFD) {
+		return
+	}
+	a.watched = append([]bfd.SessionConfig{}, a.plan.BFD...)
+	a.Paths.Set(a.watched)
+}
+
+// apply makes the plan true in the order that loses no packet: withdraw, source addresses, routes, announce.
+func (a *Agent) apply(ctx context.Context, host route.Host, remembered Remembered) {
+	before := a.announced(remembered)
+	a.withdraw(ctx)
+	ready := errors.Join(a.sourceAddresses(ctx), a.routes(ctx, host))
+	if a.plan.BGP == nil {
+		return
+	}
+	config := *a.plan.BGP
+	if ready != nil {
+		// The datapath is not in force: nothing new is announced, but what peers rely on stays.
+		config.Announce = slices.DeleteFunc(slices.Clone(config.Announce), func(n bgp.Announcement) bool {
+			return !slices.Contains(before, n.Prefix)
+		})
+	}
+	a.stage("announce", func() error { return a.speak(ctx, config) })
+}
+
+// withdraw takes back what is announced and no longer planned, before anything under it is taken away.
+func (a *Agent) withdraw(ctx context.Context) {
+	if a.applied == nil || a.plan.BGP == nil {
+		return
+	}
+	config := *a.applied
+	config.Announce = slices.DeleteFunc(slices.Clone(config.Announce), func(old bgp.Announcement) bool {
+		return !slices.ContainsFunc(a.plan.BGP.Announce, func(n bgp.Announcement) bool { return n.Prefix == old.Prefix })
+	})
+	if len(config.Announce) < len(a.applied.Announce) {
+		a.stage("withdraw", func() error { return a.speak(ctx, config) })
+	}
+}
+
+func (a *Agent) speak(ctx context.Context, config bgp.Config) error {
+	err := a.Speaker.Apply(ctx, config)
+	a.applied = &config
+	return errors.Join(err, a.Memory.Save(a.announced(Remembered{})))
+}
+
+func (a *Agent) sourceAddresses(ctx context.Context) error {
+	if a.plan.NAT == nil || !a.snapshot.Synced && len(a.plan.NAT.Policies) == 0 {
+		return nil // what an earlier agent left stays until everything has been read
+	}
+	return a.stage("nat", func() error {
+		result, err := a.NAT.Apply(ctx, *a.plan.NAT)
+		if result.Repaired {
+			a.repaired("nat", 1)
+		}
+		return err
+	})
+}
+
+func (a *Agent) routes(ctx context.Context, host route.Host) error {
+	if a.plan.Routes == nil {
+		return nil
+	}
+	return a.stage("routes", func() error {
+		result, err := a.Routes.Apply(ctx, route.Desired{
+			Table:    a.plan.Routes.Table,
+			Metric:   a.plan.Routes.Metric,
+			Rules:    route.Rules{Own: a.plan.Routes.Own, Addresses: host.Addresses},
+			Routes:   a.Speaker.Learned,
+			Settling: !a.settle(),
+		})
+		if result.Repaired > 0 {
+			a.repaired("routes", result.Repaired)
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.status.Routes.Result = result
+		return err
+	})
+}
+
+// settle says whether all peers have told all they have since the start, so that what is left over may go.
+func (a *Agent) settle() bool {
+	if a.settled {
+		return true
+	}
+	if a.applied == nil || !a.snapshot.Synced {
+		return false
+	}
+	told := !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool { return !p.EndOfRIB })
+	a.settled = told || time.Since(a.started) > settleLimit
+	return a.settled
+}

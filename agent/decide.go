@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/bgp"
+	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/route"
+)
+
+// Facts is what the agent knows by itself: measured, or remembered from what is in force.
+type Facts struct {
+	// Restarting: an earlier agent on this boot has left its routes in the kernel.
+	Restarting bool
+	// Announced are the prefixes announced now, or by the agent before this one on the same boot.
+	Announced []netip.Prefix
+	// BGP is what was last applied; nil before the first time.
+	BGP *bgp.Config
+	// Addresses of the node's interfaces.
+	Addresses []netip.Addr
+	// PathFailures as BFD counts them, by peer address.
+	PathFailures map[netip.Addr]uint64
+}
+
+// Plan is the whole desired state of the node.
+type Plan struct {
+	NAT     *nat.Plan // nil, as each of the next two: not decidable, leave things as they are
+	BGP     *bgp.Config
+	Routes  *RoutePlan
+	BFD     []bfd.SessionConfig // decided with BGP
+	Drained bool
+	// Problems are everything that the snapshot asks for and that is not in force, with the reason.
+	Problems []Problem
+}
+
+// RoutePlan is where learned routes go. Which they are, the speaker knows.
+type RoutePlan struct {
+	Table  int // kernel table
+	Metric int
+	Own    []netip.Prefix // the node's PodCIDRs, never learned
+}
+
+// Decide makes the plan for one node. It is pure: the same snapshot and facts give the same plan.
+func Decide(node string, s Snapshot, f Facts) Plan {
+	d := decision{facts: f, snapshot: s}
+	d.plan.Problems = slices.Clone(s.Problems)
+	if !d.findNode(node) {
+		return d.plan
+	}
+	d.datacenter = pickDefault(&d, s.Datacenters, "DatacenterNetwork")
+	own, pods := d.podPrefixes()
+	d.sourceAddresses(pods)
+	if configuration := pickDefault(&d, s.Configurations, "BGPConfiguration"); configuration != nil {
+		d.speaker(configuration, own, pods)
+	} else {
+		d.problem("BGPConfiguration/"+v1alpha1.DefaultName, "Missing",
+			"there is no BGPConfiguration named default: BGP stays as it is")
+	}
+	slices.SortStableFunc(d.plan.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
+	return d.plan
+}
+
+// decision is the state of one Decide.
+type decision struct {
+	snapshot   Snapshot
+	facts      Facts
+	node       *corev1.Node
+	datacenter *v1alpha1.DatacenterNetwork
+	plan       Plan
+}
+
+func (d *decision) problem(object, reason, format string, args ...any) {
+	d.plan.Problems = append(d.plan.Problems, Problem{Object: object, Reason: reason, Message: fmt.Sprintf(format, args...)})
+}
+
+func (d *decision) findNode(name string) bool {
+	i := slices.IndexFunc(d.snapshot.Nodes, func(n corev1.Node) bool { return n.Name == name })
+	if i < 0 {
+		d.problem("Node/"+name, "Missing", "the source has no Node of this name: what is in force stays")
+		return false
+	}
+	d.node = &d.snapshot.Nodes[i]
+	d.plan.Drained = drained(d.node)
+	return true
+}
+
+func drained(n *corev1.Node) bool {
+	_, label := n.Labels[v1alpha1.Drain]
+	return label || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.Drain })
+}
+
+// object is what pickDefault needs to know of a kind.
+type object interface{ GetName() string }
+
+// pickDefault returns the object named "default"; others of the kind are problems.
+func pickDefault[T any, P interface {
+	*T
+	object
+}](d *decision, all []T, kind string) *T {
+	var found *T
+	for i := range all {
+		if name := P(&all[i]).GetName(); name == v1alpha1.DefaultName && found == nil {
+			found = &all[i]
+		} else {
+			d.problem(kind+"/"+name, "Duplicate", "there is one %s, named default: this one is ignored", kind)
+		}
+	}
+	return found
+}
+
+// nodeAddresses are the node's addresses that other machines may use, from its status.
+func (d *decision) nodeAddresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, a := range d.node.Status.Addresses {
+		if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
+			continue
+		}
+		addr, err := netip.ParseAddr(a.Address)
+		if err != nil {
+			d.problem("Node/"+d.node.Name, "Invalid", "address %q in status: %v", a.Address, err)
+			continue
+		}
+		addrs = append(addrs, addr.Unmap())
+	}
+	return addrs
+}
+
+const (
+	defaultTable  = route.MainTable
+	defaultMetric = 200
+)

@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/bgp"
+	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/route"
+)
+
+// Status is what is in force on the node now, for people and for metrics.
+type Status struct {
+	Node      string            `json:"node"`
+	Started   time.Time         `json:"started"`
+	Restarted bool              `json:"restarted"` // took over from an earlier agent on this boot
+	Ready     bool              `json:"ready"`
+	NotReady  string            `json:"notReady,omitempty"` // why
+	Synced    bool              `json:"synced"`             // the source has been read completely
+	Drained   bool              `json:"drained"`
+	ASN       uint32            `json:"asn,omitempty"`
+	RouterID  netip.Addr        `json:"routerID,omitzero"`
+	Peers     []PeerStatus      `json:"peers"`
+	Announced []netip.Prefix    `json:"announced"`
+	Routes    RouteStatus       `json:"routes"`
+	Backend   string            `json:"natBackend"`
+	Policies  []nat.Policy      `json:"policies"`
+	BFD       BFDStatus         `json:"bfd"`
+	Problems  []Problem         `json:"problems"`
+	Stages    map[string]Stage  `json:"stages"`
+	Repairs   map[string]uint64 `json:"repairs"` // drift mended, by "nat" and "routes"
+	// SourceErrors counts what the source could not read since the start.
+	SourceErrors uint64 `json:"sourceErrors"`
+}
+
+// PeerStatus is a session with the path under it.
+type PeerStatus struct {
+	bgp.PeerState
+	BFDWanted bool        `json:"bfdWanted"`
+	BFD       *bfd.Status `json:"bfd,omitempty"` // nil: not wanted, or waymark-bfd has not said anything of it
+}
+
+// RouteStatus is what became of the learned routes.
+type RouteStatus struct {
+	Table    int  `json:"table"`
+	Metric   int  `json:"metric"`
+	Settling bool `json:"settling"` // routes of an earlier agent are kept until all peers have told all they have
+	route.Result
+}
+
+// BFDStatus says whether BFD runs where it is wanted.
+type BFDStatus struct {
+	Wanted    []netip.Addr `json:"wanted"`    // the peers that ask for it
+	Connected bool         `json:"connected"` // waymark-bfd is there
+}
+
+// Stage counts what one stage of the apply has done.
+type Stage struct {
+	Runs      uint64        `json:"runs"`
+	Errors    uint64        `json:"errors"`
+	Total     time.Duration `json:"total"` // time spent
+	LastError string        `json:"lastError,omitempty"`
+}
+
+// Status returns what is in force now.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.status
+	s.Stages = maps.Clone(a.status.Stages)
+	s.Repairs = maps.Clone(a.status.Repairs)
+	sessions, _, connected := a.Paths.States()
+	s.BFD.Connected = connected
+	s.SourceErrors = a.Source.Errors()
+	s.Peers = nil
+	for _, state := range a.Speaker.Peers() {
+		peer := PeerStatus{PeerState: state, BFDWanted: slices.Contains(a.status.BFD.Wanted, state.Address)}
+		if i := slices.IndexFunc(sessions, func(s bfd.Status) bool { return s.Peer == state.Address }); i >= 0 && connected {
+			peer.BFD = &sessions[i]
+		}
+		s.Peers = append(s.Peers, peer)
+	}
+	slices.SortFunc(s.Peers, func(a, b PeerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	s.Ready, s.NotReady = ready(s)
+	return s
+}
+
+// ready says whether traffic may rely on this node.
+func ready(s Status) (bool, string) {
+	switch {
+	case !s.Synced:
+		return false, "the source has not been read completely"
+	case s.ASN == 0:
+		return false, "BGP is not configured"
+	case len(s.Peers) > 0 && !slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.State == bgp.Established }):
+		return false, "no session is established"
+	}
+	for _, name := range []string{"host", "nat", "routes", "announce"} {
+		if err := s.Stages[name].LastError; err != "" {
+			return false, err
+		}
+	}
+	return true, ""
+}
+
+// publish copies what the last pass has reached into the status.
+func (a *Agent) publish() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status.Synced = a.snapshot.Synced
+	a.status.Drained = a.plan.Drained
+	a.status.Problems = a.plan.Problems
+	if a.plan.NAT != nil {
+		a.status.Policies = a.plan.NAT.Policies
+	}
+	if a.plan.Routes != nil {
+		a.status.Routes.Table, a.status.Routes.Metric = a.plan.Routes.Table, a.plan.Routes.Metric
+	}
+	a.status.Routes.Settling = !a.settled
+	a.status.BFD.Wanted = nil
+	for _, session := range a.plan.BFD {
+		a.status.BFD.Wanted = append(a.status.BFD.Wanted, session.Peer)
+	}
+	a.status.Announced = a.announced(Remembered{})
+	if a.applied != nil {
+		a.status.ASN, a.status.RouterID = a.applied.ASN, a.applied.RouterID
+	}
+}
+
+// stage runs one stage of the apply and keeps the account of it.
+func (a *Agent) stage(name string, run func() error) error {
+	begin := time.Now()
+	err := run()
+	took := time.Since(begin)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.status.Stages == nil {
+		a.status.Stages = map[string]Stage{}
+	}
+	s := a.status.Stages[name]
+	last := s.LastError
+	s.Runs, s.Total, s.LastError = s.Runs+1, s.Total+took, ""
+	if err != nil {
+		s.Errors, s.LastError = s.Errors+1, err.Error()
+		if s.LastError != last {
+			a.Log.Error("apply", "stage", name, "err", err)
+		}
+	}
+	a.status.Stages[name] = s
+	return err
+}
+
+func (a *Agent) fail(name string, err error) { _ = a.stage(name, func() error { return err }) }
+
+func (a *Agent) repaired(what string, n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.status.Repairs == nil {
+		a.status.Repairs = map[string]uint64{}
+	}
+	a.status.Repairs[what] += uint64(n)
+	a.Log.Warn("repaired what another program had changed", "what", what, "count", n)
+}
+
+// report logs each problem once, when it comes and when it is gone.
+func (a *Agent) report() {
+	now := map[string]bool{}
+	for _, p := range a.plan.Problems {
+		text := p.String()
+		now[text] = true
+		if !a.problems[text] {
+			a.Log.Warn("not in force", "object", p.Object, "where", p.Where, "reason", p.Reason, "message", p.Message)
+		}
+	}
+	for text := range a.problems {
+		if !now[text] {
+			a.Log.Info("problem is gone", "was", text)
+		}
+	}
+	a.problems = now
+}

@@ -1,0 +1,104 @@
+package telemetry
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/bgp"
+)
+
+// collector turns a status into metrics at the moment of the scrape: there is no second account that could disagree.
+type collector struct{ status func() agent.Status }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("waymark_"+name, help, labels, nil)
+}
+
+var (
+	ready        = desc("ready", "1 when traffic may rely on this node.")
+	sessions     = desc("bgp_sessions", "BGP sessions by state.", "state")
+	sessionUp    = desc("bgp_session_up", "1 when the session is established.", "peer", "address")
+	flaps        = desc("bgp_session_flaps_total", "Times the session has left Established.", "peer")
+	prefixesIn   = desc("bgp_prefixes_received", "Prefixes received from the peer, before filters.", "peer")
+	prefixesOK   = desc("bgp_prefixes_accepted", "Prefixes from the peer that passed the filters.", "peer")
+	prefixesOut  = desc("bgp_prefixes_announced", "Prefixes sent to the peer.", "peer")
+	kernelRoutes = desc("kernel_routes", "Learned routes in the kernel.")
+	refused      = desc("kernel_routes_refused", "Learned routes that are not installed.")
+	repairs      = desc("drift_repairs_total", "What another program had changed and the agent mended.", "what")
+	runs         = desc("apply_runs_total", "Runs of a stage of the apply.", "stage")
+	failed       = desc("apply_errors_total", "Failed runs of a stage of the apply.", "stage")
+	took         = desc("apply_duration_seconds", "Time spent in a stage of the apply.", "stage")
+	sourceErrors = desc("source_errors_total", "Objects or files that the source could not read.")
+	problems     = desc("problems", "Objects that are not in force, by reason.", "reason")
+	bfdConnected = desc("bfd_connected", "1 when waymark-bfd is there.")
+	bfdUp        = desc("bfd_session_up", "1 when the BFD session is up.", "address")
+	bfdFailures  = desc("bfd_session_failures_total", "Times the BFD session has failed.", "address")
+	bfdPackets   = desc("bfd_packets_total", "BFD packets.", "address", "direction")
+	info         = desc("info", "What this agent is.", "node", "nat_backend", "asn")
+)
+
+func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.status()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(info, 1, s.Node, s.Backend, strconv.FormatUint(uint64(s.ASN), 10))
+	gauge(ready, truth(s.Ready))
+	states := map[bgp.SessionState]int{bgp.Idle: 0, bgp.Connect: 0, bgp.Active: 0, bgp.OpenSent: 0, bgp.OpenConfirm: 0, bgp.Established: 0}
+	for _, p := range s.Peers {
+		states[p.State]++
+		gauge(sessionUp, truth(p.State == bgp.Established), p.Name, p.Address.String())
+		counter(flaps, p.Flaps, p.Name)
+		gauge(prefixesIn, float64(p.Received), p.Name)
+		gauge(prefixesOK, float64(p.Accepted), p.Name)
+		gauge(prefixesOut, float64(p.Announced), p.Name)
+		if b := p.BFD; b != nil {
+			address := p.Address.String()
+			gauge(bfdUp, truth(b.State == bfd.Up), address)
+			counter(bfdFailures, b.Failures, address)
+			counter(bfdPackets, b.PacketsIn, address, "in")
+			counter(bfdPackets, b.PacketsOut, address, "out")
+		}
+	}
+	for state, n := range states {
+		gauge(sessions, float64(n), string(state))
+	}
+	gauge(kernelRoutes, float64(s.Routes.Installed))
+	gauge(refused, float64(s.Routes.RefusedN))
+	for _, what := range []string{"nat", "routes"} {
+		counter(repairs, s.Repairs[what], what)
+	}
+	for name, stage := range s.Stages {
+		counter(runs, stage.Runs, name)
+		counter(failed, stage.Errors, name)
+		ch <- prometheus.MustNewConstSummary(took, stage.Runs, stage.Total.Seconds(), nil, name)
+	}
+	counter(sourceErrors, s.SourceErrors)
+	for reason, n := range byReason(s.Problems) {
+		gauge(problems, float64(n), reason)
+	}
+	gauge(bfdConnected, truth(s.BFD.Connected))
+}
+
+func byReason(all []agent.Problem) map[string]int {
+	n := map[string]int{}
+	for _, p := range all {
+		n[p.Reason]++
+	}
+	return n
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,101 @@
+// Package telemetry shows what the agent does: its status on a Unix socket for the waymark command, health and Prometheus
+// metrics on a TCP address.
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/waymark-bgp/waymark/agent"
+)
+
+// SocketName of the status socket in the run directory.
+const SocketName = "agent.sock"
+
+// Server answers from what the agent says at that moment.
+type Server struct {
+	Status func() agent.Status
+	// Learned is every learned prefix with its next hops.
+	Learned iter.Seq2[netip.Prefix, []netip.Addr]
+}
+
+// LearnedRoute is one element of the answer to GET /routes.
+type LearnedRoute struct {
+	Prefix   netip.Prefix `json:"prefix"`
+	NextHops []netip.Addr `json:"nextHops"`
+}
+
+// ServeSocket answers GET /status and GET /routes as JSON on a Unix socket that only root may open, until ctx ends.
+func (s *Server) ServeSocket(ctx context.Context, path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the socket of an earlier agent: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("status socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(fmt.Errorf("status socket: %w", err), listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
+	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, _ *http.Request) {
+		routes := []LearnedRoute{}
+		for prefix, hops := range s.Learned {
+			routes = append(routes, LearnedRoute{prefix, hops})
+		}
+		answer(w, routes)
+	})
+	return serve(ctx, listener, mux)
+}
+
+// ServeMetrics answers /metrics, /healthz and /readyz on a TCP address until ctx ends.
+func (s *Server) ServeMetrics(ctx context.Context, address string) error {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("metrics address: %w", err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{s.Status}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		s.Status() // hangs when the agent hangs
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if status := s.Status(); !status.Ready {
+			http.Error(w, status.NotReady, http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
+	return serve(ctx, listener, mux)
+}
+
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(value) // the client has gone
+}

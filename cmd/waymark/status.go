@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/agent/telemetry"
+)
+
+// shownRoutes is how many learned routes are printed unless all are asked for.
+const shownRoutes = 20
+
+func statusCommand() *cobra.Command {
+	var runDir, output string
+	var allRoutes bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "What is in force on this node: sessions, routes, policies, and what is not and why",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("-o %s: want text or json", output)
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			defer cancel()
+			client := telemetry.Client{RunDir: runDir}
+			status, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			routes, err := client.Routes(ctx)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(struct {
+					agent.Status
+					Learned []telemetry.LearnedRoute `json:"learned"`
+				}{status, routes})
+			}
+			limit := shownRoutes
+			if allRoutes {
+				limit = len(routes)
+			}
+			return printStatus(cmd.OutOrStdout(), time.Now(), status, routes, limit)
+		},
+	}
+	cmd.Flags().StringVar(&runDir, "run-dir", "/run/waymark", "run directory of the agent")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&allRoutes, "routes", false, fmt.Sprintf("print all learned routes, not only %d", shownRoutes))
+	return cmd
+}
+
+func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.LearnedRoute, limit int) error {
+	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + s.NotReady
+	}
+	if s.Drained {
+		state += ", drained"
+	}
+	fmt.Fprintf(p, "Node %s, AS %d, router ID %s, source addresses by %s, up %s, %s\n",
+		s.Node, s.ASN, s.RouterID, s.Backend, age(now, s.Started), state)
+
+	fmt.Fprintf(p, "\nPEER\tADDRESS\tAS\tSTATE\tSINCE\tIN\tACCEPTED\tOUT\tFLAPS\tBFD\tLAST ERROR\n")
+	for _, peer := range s.Peers {
+		fmt.Fprintf(p, "%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%d\t%s\t%s\n", peer.Name, peer.Address, peer.ASN, peer.State,
+			age(now, peer.Since), peer.Received, peer.Accepted, peer.Announced, peer.Flaps, bfdText(peer, s.BFD), peer.LastError)
+	}
+	if len(s.Peers) == 0 {
+		fmt.Fprintln(p, "none")
+	}
+
+	fmt.Fprintf(p, "\nAnnounced: %s\n", orNone(join(s.Announced)))
+	settling := ""
+	if s.Routes.Settling {
+		settling = "; routes of an earlier agent stay until all peers have told all they have"
+	}
+	fmt.Fprintf(p, "Learned: %d, in the kernel: %d (table %d, metric %d), refused: %d%s\n",
+		len(routes), s.Routes.Installed, s.Routes.Table, s.Routes.Metric, s.Routes.RefusedN, settling)
+	for i, r := range routes {
+		if i == limit {
+			fmt.Fprintf(p, "  and %d more: --routes prints all\n", len(routes)-limit)
+			break
+		}
+		fmt.Fprintf(p, "  %s\tvia %s\n", r.Prefix, join(r.NextHops))
+	}
+	for _, refusal := range s.Routes.Refused {
+		fmt.Fprintf(p, "  refused %s\t%s\n", refusal.Prefix, refusal.Reason)
+	}
+
+	fmt.Fprintf(p, "\nPRIORITY\tPOLICY\tSOURCE\tTO\tBUT NOT TO\n")
+	for _, policy := range s.Policies {
+		to := join(policy.Destinations)
+		if to == "" {
+			to = "everything"
+		}
+		fmt.Fprintf(p, "%d\t%s\t%s\t%s\t%s\n", policy.Priority, policy.Name, policy.Source, to, join(policy.Exclude))
+	}
+	if len(s.Policies) == 0 {
+		fmt.Fprintln(p, "none: pod traffic leaves as the host would treat it without Waymark")
+	}
+
+	if len(s.Problems) > 0 {
+		fmt.Fprintf(p, "\nNOT IN FORCE\n")
+		for _, problem := range s.Problems {
+			fmt.Fprintf(p, "%s\n", problem)
+		}
+	}
+	return p.Flush()
+}
+
+func bfdText(p agent.PeerStatus, s agent.BFDStatus) string {
+	switch {
+	case p.BFD != nil:
+		return fmt.Sprintf("%s, detects in %s", p.BFD.State, p.BFD.DetectionTime.Round(time.Millisecond))
+	case p.BFDWanted && !s.Connected:
+		return "wanted, but waymark-bfd is not running"
+	case p.BFDWanted:
+		return "starting"
+	}
+	return "off"
+}
+
+func age(now, since time.Time) string {
+	if since.IsZero() {
+		return "-"
+	}
+	return now.Sub(since).Round(time.Second).String()
+}
+
+func join[T fmt.Stringer](list []T) string {
+	texts := make([]string, len(list))
+	for i, item := range list {
+		texts[i] = item.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
