@@ -22,7 +22,7 @@ const (
 // contents is what the kernel holds of our table.
 type contents struct {
 	generation uint32               // of the whole ruleset of this network namespace, of which our table is a part
-	frame      string               // identifies tables, chains, rules and sets by their handles: equal means untouched
+	frame      string               // all but the elements, as the kernel describes it: equal means untouched
 	elements   map[string][]element // by set, sorted
 	strange    bool                 // there are objects or elements that we never make
 }
@@ -47,18 +47,19 @@ func (b *Backend) read() (*contents, error) {
 		if b.left != nil && b.left.generation == before {
 			return b.left, nil
 		}
-		c, err := readTable(conn)
-		if err != nil {
-			return nil, err
-		}
+		c, readErr := readTable(conn)
 		after, err := generation(conn)
 		if err != nil {
 			return nil, err
 		}
-		if before == after {
-			c.generation = after
-			return c, nil
+		if before != after {
+			continue
 		}
+		if readErr != nil {
+			return nil, readErr
+		}
+		c.generation = after
+		return c, nil
 	}
 	return nil, fmt.Errorf("nftables: read table %s: the ruleset changed during each of 20 attempts", tableName)
 }
@@ -72,7 +73,8 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What a handle names never changes its content, but for the flags of the table and the hook and policy of a chain.
+	// Handles tell that an object was made anew; the rest is what can change under a handle. Counts of references change with
+	// the elements and are left out.
 	c.identify("table", tables, tableHandle, unix.NFTA_TABLE_FLAGS)
 
 	for _, kind := range []struct {
@@ -81,7 +83,7 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 		attributes []uint16
 	}{
 		{"chain", unix.NFT_MSG_GETCHAIN, []uint16{unix.NFTA_CHAIN_HANDLE, unix.NFTA_CHAIN_NAME, unix.NFTA_CHAIN_HOOK, unix.NFTA_CHAIN_POLICY, unix.NFTA_CHAIN_TYPE}},
-		{"rule", unix.NFT_MSG_GETRULE, []uint16{unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_HANDLE}},
+		{"rule", unix.NFT_MSG_GETRULE, []uint16{unix.NFTA_RULE_CHAIN, unix.NFTA_RULE_HANDLE, unix.NFTA_RULE_EXPRESSIONS}},
 		{"set", unix.NFT_MSG_GETSET, []uint16{setHandle, unix.NFTA_SET_NAME}},
 	} {
 		objects, err := get(conn, kind.request, netlink.Dump, tableName)
@@ -90,11 +92,11 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 		}
 		c.identify(kind.name, objects, kind.attributes...)
 		for _, object := range objects {
-			switch name := text(object[unix.NFTA_CHAIN_NAME]); kind.name {
+			switch name := text(find(object, unix.NFTA_CHAIN_NAME)); kind.name {
 			case "chain":
 				c.strange = c.strange || !slices.Contains(chainNames, name)
 			case "set":
-				if err := c.readElements(conn, text(object[unix.NFTA_SET_NAME])); err != nil {
+				if err := c.readElements(conn, text(find(object, unix.NFTA_SET_NAME))); err != nil {
 					return nil, err
 				}
 			}
@@ -104,11 +106,11 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 }
 
 // identify adds objects of our table to the frame.
-func (c *contents) identify(kind string, objects []attributes, types ...uint16) {
+func (c *contents) identify(kind string, objects [][]byte, types ...uint16) {
 	for _, object := range objects {
 		c.frame += kind
 		for _, t := range types {
-			c.frame += fmt.Sprintf(" %x", object[t])
+			c.frame += fmt.Sprintf(" %x", find(object, t))
 		}
 		c.frame += "\n"
 	}
@@ -125,17 +127,18 @@ func (c *contents) readElements(conn *netlink.Conn, set string) error {
 	}
 	var ends []end
 	for _, list := range lists {
-		items, err := netlink.NewAttributeDecoder(list[unix.NFTA_SET_ELEM_LIST_ELEMENTS])
-		if err != nil {
-			return fmt.Errorf("nftables: elements of %s: %w", set, err)
-		}
-		for items.Next() {
-			e, err := parseEnd(items.Bytes())
-			if err != nil {
+		for _, item := range attributes(find(list, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+			addr, ok := netip.AddrFromSlice(find(item, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE))
+			if !ok {
 				c.strange = true
 				continue
 			}
-			ends = append(ends, e)
+			flags := find(item, unix.NFTA_SET_ELEM_FLAGS)
+			ends = append(ends, end{
+				addr:  addr,
+				close: len(flags) == 4 && flags[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0,
+				chain: text(find(item, unix.NFTA_SET_ELEM_DATA, unix.NFTA_DATA_VERDICT, unix.NFTA_VERDICT_CHAIN)),
+			})
 		}
 	}
 	if elements := join(ends); len(elements) > 0 {
@@ -149,35 +152,6 @@ type end struct {
 	addr  netip.Addr
 	close bool
 	chain string
-}
-
-func parseEnd(b []byte) (end, error) {
-	item, err := parse(b)
-	if err != nil {
-		return end{}, err
-	}
-	key, err := parse(item[unix.NFTA_SET_ELEM_KEY])
-	if err != nil {
-		return end{}, err
-	}
-	addr, ok := netip.AddrFromSlice(key[unix.NFTA_DATA_VALUE])
-	if !ok {
-		return end{}, fmt.Errorf("key of %d bytes", len(key[unix.NFTA_DATA_VALUE]))
-	}
-	data, err := parse(item[unix.NFTA_SET_ELEM_DATA])
-	if err != nil {
-		return end{}, err
-	}
-	verdict, err := parse(data[unix.NFTA_DATA_VERDICT])
-	if err != nil {
-		return end{}, err
-	}
-	flags := item[unix.NFTA_SET_ELEM_FLAGS]
-	return end{
-		addr:  addr,
-		close: len(flags) == 4 && flags[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0,
-		chain: text(verdict[unix.NFTA_VERDICT_CHAIN]),
-	}, nil
 }
 
 // join makes sorted elements of the ends of intervals. An interval up to the highest address has no end.
@@ -209,91 +183,4 @@ func highest(addr netip.Addr) netip.Addr {
 	all := slices.Repeat([]byte{0xff}, addr.BitLen()/8)
 	last, _ := netip.AddrFromSlice(all)
 	return last
-}
-
-// attributes are those of one message, by type.
-type attributes map[uint16][]byte
-
-func parse(b []byte) (attributes, error) {
-	decoder, err := netlink.NewAttributeDecoder(b)
-	if err != nil {
-		return nil, err
-	}
-	found := attributes{}
-	for decoder.Next() {
-		found[decoder.Type()] = decoder.Bytes()
-	}
-	return found, decoder.Err()
-}
-
-// get asks for objects of the inet family; names are the values of the first attributes, which name the table and the set.
-func get(conn *netlink.Conn, request uint16, flags netlink.HeaderFlags, names ...string) ([]attributes, error) {
-	encoder := netlink.NewAttributeEncoder()
-	for i, name := range names {
-		encoder.String(uint16(i+1), name)
-	}
-	payload, err := encoder.Encode()
-	if err != nil {
-		return nil, fmt.Errorf("nftables: encode request: %w", err)
-	}
-	replies, err := conn.Execute(message(request, flags, unix.NFPROTO_INET, payload))
-	if err != nil {
-		return nil, fmt.Errorf("nftables: read table %s: %w", tableName, err)
-	}
-	var found []attributes
-	for _, reply := range replies {
-		object, err := parseMessage(reply)
-		if err != nil {
-			return nil, fmt.Errorf("nftables: read table %s: %w", tableName, err)
-		}
-		// The kernel lists the chains of all tables.
-		if text(object[unix.NFTA_TABLE_NAME]) == tableName {
-			found = append(found, object)
-		}
-	}
-	return found, nil
-}
-
-func generation(conn *netlink.Conn) (uint32, error) {
-	replies, err := conn.Execute(message(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil))
-	if err != nil {
-		return 0, fmt.Errorf("nftables: read generation: %w", err)
-	}
-	for _, reply := range replies {
-		object, err := parseMessage(reply)
-		if err != nil {
-			return 0, fmt.Errorf("nftables: read generation: %w", err)
-		}
-		if id := object[unix.NFTA_GEN_ID]; len(id) == 4 {
-			return uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]), nil
-		}
-	}
-	return 0, errors.New("nftables: the kernel tells no generation")
-}
-
-// Every message of the subsystem begins with struct nfgenmsg: family, version, and a resource number of two bytes.
-const nfgenmsgLength = 4
-
-func message(request uint16, flags netlink.HeaderFlags, family byte, payload []byte) netlink.Message {
-	return netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | request), Flags: netlink.Request | flags},
-		Data:   append([]byte{family, 0, 0, 0}, payload...),
-	}
-}
-
-func parseMessage(m netlink.Message) (attributes, error) {
-	if len(m.Data) < nfgenmsgLength {
-		return nil, fmt.Errorf("message of %d bytes", len(m.Data))
-	}
-	return parse(m.Data[nfgenmsgLength:])
-}
-
-// text is a string attribute, which ends in a zero.
-func text(b []byte) string {
-	for i, c := range b {
-		if c == 0 {
-			return string(b[:i])
-		}
-	}
-	return string(b)
 }

@@ -70,11 +70,13 @@ func receive(conn *netlink.Conn, events chan<- struct{}) error {
 
 // concernsUs looks no further than the name of the table, the first attribute of every object: rulesets of others are large.
 func concernsUs(m netlink.Message) bool {
-	if len(m.Data) < nfgenmsgLength || m.Data[0] != unix.NFPROTO_INET {
+	if len(m.Data) == 0 || m.Data[0] != unix.NFPROTO_INET {
 		return false
 	}
-	decoder, err := netlink.NewAttributeDecoder(m.Data[nfgenmsgLength:])
-	return err == nil && decoder.Next() && decoder.Type() == unix.NFTA_TABLE_NAME && decoder.String() == tableName
+	for kind, value := range attributes(body(m)) {
+		return kind == unix.NFTA_TABLE_NAME && text(value) == tableName
+	}
+	return false
 }
 
 // drifted tells whether somebody changed what the last Apply left. A table that cannot be read is for Apply to report.
