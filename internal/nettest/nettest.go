@@ -120,11 +120,10 @@ func New(t testing.TB, name string) NS {
 	return NS(name)
 }
 
-// Command is a command that runs in the namespace. It is killed when the test process dies.
+// Command is a command that runs in the namespace. It is killed when the test process dies: that is the first of the pid
+// namespace. (A parent death signal would come too early, when the thread ends that happened to start the command.)
 func (ns NS) Command(name string, args ...string) *exec.Cmd {
-	cmd := in(string(ns), name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
+	return in(string(ns), name, args...)
 }
 
 // Run runs a command in the namespace and returns its output; failure ends the test.
