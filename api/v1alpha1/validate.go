@@ -83,11 +83,19 @@ func checkDuration(path *field.Path, d *metav1.Duration, low, high, unit time.Du
 	case d == nil:
 		return nil
 	case d.Duration < low || d.Duration > high:
-		return field.ErrorList{field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be %v..%v", low, high))}
+		return field.ErrorList{field.Invalid(path, plain(d.Duration), fmt.Sprintf("must be %s..%s", plain(low), plain(high)))}
 	case d.Duration%unit != 0:
-		return field.ErrorList{field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be a multiple of %v", unit))}
+		return field.ErrorList{field.Invalid(path, plain(d.Duration), fmt.Sprintf("must be a multiple of %s", plain(unit)))}
 	}
 	return nil
+}
+
+// plain is a duration as network engineers write it: 4095s, not 1h8m15s.
+func plain(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return d.String()
 }
 
 // checkOneOf leaves an absent value to the caller.

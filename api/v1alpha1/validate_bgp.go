@@ -1,7 +1,6 @@
 package v1alpha1
 
 import (
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -110,9 +109,9 @@ func (t *Timers) check(path *field.Path) field.ErrorList {
 	switch keepalive := path.Child("keepalive"); {
 	case t.Keepalive == nil || len(errs) > 0:
 	case hold == 0 && t.Keepalive.Duration != 0:
-		errs = append(errs, field.Invalid(keepalive, t.Keepalive.Duration.String(), "there are no keepalives with a hold time of 0"))
+		errs = append(errs, field.Invalid(keepalive, plain(t.Keepalive.Duration), "there are no keepalives with a hold time of 0"))
 	case hold != 0 && t.Keepalive.Duration >= hold:
-		errs = append(errs, field.Invalid(keepalive, t.Keepalive.Duration.String(), fmt.Sprintf("must be less than the hold time, %v", hold)))
+		errs = append(errs, field.Invalid(keepalive, plain(t.Keepalive.Duration), "must be less than the hold time, "+plain(hold)))
 	case hold != 0:
 		errs = append(errs, checkDuration(keepalive, t.Keepalive, time.Second, maxHold, time.Second)...)
 	}
