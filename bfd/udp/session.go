@@ -79,8 +79,10 @@ func (s *Speaker) send(sess *session, p bfd.Packet) {
 }
 
 func (s *Speaker) transmit(sess *session, p bfd.Packet) error {
-	if err := s.listen(sess.endpoint().hop); err != nil {
-		return err
+	if p.State != bfd.AdminDown { // that one ends and hears no more
+		if err := s.listen(sess.endpoint().hop); err != nil {
+			return err
+		}
 	}
 	if sess.fd < 0 {
 		if err := s.open(sess); err != nil {
