@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,8 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 		"add table inet waymark { flags dormant ; }",
 		"add chain inet waymark other { type nat hook postrouting priority 50 ; }",
 		"add set inet waymark other { type ipv4_addr ; }",
+		"add chain inet waymark other; add rule inet waymark other accept; insert rule inet waymark postrouting jump other",
+		"add chain inet waymark other; add map inet waymark more { type ipv4_addr : verdict ; }; add element inet waymark more { 192.0.2.1 : jump other }",
 		"rename chain inet waymark pod other",
 		"delete table inet waymark; add table inet waymark; add set inet waymark pods4 { type inet_service ; }",
 		"delete table inet waymark; add table inet waymark; add chain inet waymark postrouting { type filter hook input priority 0 ; }",
@@ -179,8 +182,7 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 			b := nftables.New()
 			apply(t, b, registries)
 			want := ruleset(t)
-			noticed := make(chan struct{}, 100)
-			watch(t, b, func() { noticed <- struct{}{} })
+			noticed := watch(t, b, registries)
 
 			nettest.Run(t, "nft", strings.ReplaceAll(edit, "$RULE", aRule(t)))
 			select {
@@ -191,7 +193,7 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 			if result := apply(t, b, registries); !result.Repaired || !result.Changed {
 				t.Errorf("apply: %+v, want repaired and changed", result)
 			}
-			if got := ruleset(t); got != want {
+			if got := ruleset(t); objects(got) != objects(want) {
 				t.Errorf("repaired to\n%swant\n%s", got, want)
 			}
 			if result := apply(t, b, registries); result != (nat.Result{}) {
@@ -199,6 +201,13 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 			}
 		})
 	}
+}
+
+// objects puts chains and sets, which nft lists in the order of their creation, in another order.
+func objects(ruleset string) string {
+	list := strings.Split(strings.TrimSuffix(ruleset, "\n}\n"), "\n\n")
+	slices.Sort(list)
+	return strings.Join(list, "\n")
 }
 
 // aRule is the handle of a rule in the base chain.
@@ -217,8 +226,7 @@ func TestWatchIsSilentForOthersAndOurselves(t *testing.T) {
 	flushed(t)
 	b := nftables.New()
 	apply(t, b, registries)
-	noticed := make(chan struct{}, 1000)
-	watch(t, b, func() { noticed <- struct{}{} })
+	noticed := watch(t, b, registries)
 	for i := range 50 {
 		nettest.Run(t, "nft", fmt.Sprintf("add table inet kube-proxy; add chain inet kube-proxy c%d; flush table inet kube-proxy; add table ip waymark", i))
 		apply(t, b, plan(nat.Policy{Name: "a", Source: nat.SourcePod, Destinations: prefixes(fmt.Sprintf("10.%d.0.0/16", i))}))

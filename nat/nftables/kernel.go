@@ -24,7 +24,8 @@ type contents struct {
 	generation uint32               // of the whole ruleset of this network namespace, of which our table is a part
 	frame      string               // all but the elements, as the kernel describes it: equal means untouched
 	elements   map[string][]element // by set, sorted
-	strange    bool                 // there are objects or elements that we never make
+
+	otherChains, otherSets []string // names of what we never make; sets are maps too
 }
 
 func (c *contents) equal(other *contents) bool {
@@ -33,7 +34,8 @@ func (c *contents) equal(other *contents) bool {
 
 // read reads our table, or nothing but the generation number when nothing at all has changed since the last Apply.
 func (b *Backend) read() (*contents, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	// The kernel fills as much as we offer, up to 32 KiB, and searches its place in the set anew for each piece.
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{MessageBufferSize: 32 << 10})
 	if err != nil {
 		return nil, fmt.Errorf("nftables: open netlink socket: %w", err)
 	}
@@ -92,11 +94,15 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 		}
 		c.identify(kind.name, objects, kind.attributes...)
 		for _, object := range objects {
-			switch name := text(find(object, unix.NFTA_CHAIN_NAME)); kind.name {
+			switch kind.name {
 			case "chain":
-				c.strange = c.strange || !slices.Contains(chainNames, name)
+				if name := text(find(object, unix.NFTA_CHAIN_NAME)); !slices.Contains(chainNames, name) {
+					c.otherChains = append(c.otherChains, name)
+				}
 			case "set":
-				if err := c.readElements(conn, text(find(object, unix.NFTA_SET_NAME))); err != nil {
+				if name := text(find(object, unix.NFTA_SET_NAME)); !slices.Contains(setNames, name) && !slices.Contains(mapNames, name) {
+					c.otherSets = append(c.otherSets, name)
+				} else if err := c.readElements(conn, name); err != nil {
 					return nil, err
 				}
 			}
@@ -117,10 +123,6 @@ func (c *contents) identify(kind string, objects [][]byte, types ...uint16) {
 }
 
 func (c *contents) readElements(conn *netlink.Conn, set string) error {
-	if !slices.Contains(setNames, set) && !slices.Contains(mapNames, set) {
-		c.strange = true
-		return nil
-	}
 	lists, err := get(conn, unix.NFT_MSG_GETSETELEM, netlink.Dump, tableName, set)
 	if err != nil {
 		return err
@@ -130,8 +132,7 @@ func (c *contents) readElements(conn *netlink.Conn, set string) error {
 		for _, item := range attributes(find(list, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 			addr, ok := netip.AddrFromSlice(find(item, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE))
 			if !ok {
-				c.strange = true
-				continue
+				continue // a set of another type, which the kernel will not let us add again
 			}
 			flags := find(item, unix.NFTA_SET_ELEM_FLAGS)
 			ends = append(ends, end{

@@ -70,7 +70,7 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	frameStays := b.left != nil && have.frame == b.left.frame && !have.strange
+	frameStays := b.left != nil && have.frame == b.left.frame
 	result := nat.Result{Repaired: b.left != nil && !have.equal(b.left)}
 	if frameStays && maps.EqualFunc(have.elements, want, slices.Equal) {
 		b.left = have
@@ -126,20 +126,24 @@ func (b *Backend) connect() error {
 	return nil
 }
 
-// write brings the table from have to want and tells whether the frame stayed. A table that the kernel does not let us mend is
-// replaced as a whole.
+// write brings the table from have to want and tells whether the frame stayed.
 func (b *Backend) write(ctx context.Context, have *contents, want map[string][]element, frameStays bool) (bool, error) {
-	if !have.strange {
-		tx := b.nft.NewTransaction()
-		if !frameStays {
-			addFrame(tx)
-		}
-		changeElements(tx, have.elements, want)
-		if err := b.nft.Run(ctx, tx); err == nil {
-			return frameStays, nil
-		}
-	}
 	tx := b.nft.NewTransaction()
+	if !frameStays {
+		flushChains(tx, have.otherChains)
+		addFrame(tx)
+	}
+	changeElements(tx, have.elements, want)
+	if !frameStays {
+		deleteOthers(tx, have.otherChains, have.otherSets)
+	}
+	if err := b.nft.Run(ctx, tx); err == nil {
+		return frameStays, nil
+	}
+
+	// Somebody gave the table a shape that the kernel does not let us mend. To replace it as a whole is the last resort: a packet
+	// that meets the old chain after the change and the new chain before it is decided by neither.
+	tx = b.nft.NewTransaction()
 	replaceTable(tx)
 	addFrame(tx)
 	changeElements(tx, nil, want)

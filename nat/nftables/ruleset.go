@@ -79,9 +79,7 @@ func addFrame(tx *knftables.Transaction) {
 		Priority: knftables.PtrTo(knftables.SNATPriority + "-10"),
 		Policy:   knftables.PtrTo(knftables.AcceptPolicy),
 	})
-	for _, name := range chainNames {
-		tx.Flush(&knftables.Chain{Name: name})
-	}
+	flushChains(tx, chainNames)
 	interval := []knftables.SetFlag{knftables.IntervalFlag}
 	tx.Add(&knftables.Set{Name: pods4, Type: "ipv4_addr", Flags: interval, Comment: knftables.PtrTo("pods of this node")})
 	tx.Add(&knftables.Set{Name: pods6, Type: "ipv6_addr", Flags: interval, Comment: knftables.PtrTo("pods of this node")})
@@ -97,6 +95,22 @@ func addFrame(tx *knftables.Transaction) {
 	rule(keepPod, "snat ip to ip saddr", "keep the pod's address")
 	rule(keepPod, "snat ip6 to ip6 saddr", "keep the pod's address")
 	rule(toNode, "masquerade fully-random", "leave with the node's address")
+}
+
+func flushChains(tx *knftables.Transaction, names []string) {
+	for _, name := range names {
+		tx.Flush(&knftables.Chain{Name: name})
+	}
+}
+
+// deleteOthers deletes flushed chains and sets that nothing refers to any more.
+func deleteOthers(tx *knftables.Transaction, chains, sets []string) {
+	for _, name := range sets {
+		tx.Delete(&knftables.Set{Name: name}) // maps too: to the kernel they are sets
+	}
+	for _, name := range chains {
+		tx.Delete(&knftables.Chain{Name: name})
+	}
 }
 
 // changeElements deletes and adds what differs. An element that stays is not touched, so that lookups in it never miss.

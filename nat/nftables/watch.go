@@ -41,6 +41,10 @@ func (b *Backend) Watch(ctx context.Context, notify func()) error {
 			return nil
 		case <-time.After(settle):
 		}
+		select {
+		case <-events: // of before the look that follows
+		default:
+		}
 		if b.drifted() {
 			notify()
 		}
