@@ -39,7 +39,7 @@ type Speaker interface {
 type Routes interface {
 	Apply(ctx context.Context, desired route.Desired) (route.Result, error)
 	// Host is what the kernel has besides: addresses and the routes of others.
-	Host(ctx context.Context) (route.Host, error)
+	Host() (route.Host, error)
 }
 
 // NAT is the source address backend.
@@ -169,7 +169,7 @@ func (a *Agent) stop() error {
 
 // pass is one way through the house. Errors end in the log and in status; the next pass tries again.
 func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
-	host, err := a.Routes.Host(ctx)
+	host, err := a.Routes.Host()
 	if err != nil {
 		a.fail("host", fmt.Errorf("read the node's addresses: %w", err))
 		return

@@ -1,0 +1,296 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/bgp"
+	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/route"
+)
+
+// world is a node and its surroundings. It plays all the agent's neighbours and enforces the order of an apply: while a
+// prefix is announced, its source addresses are in force, from before the first announcement to after the withdrawal.
+type world struct {
+	t *testing.T
+
+	mu        sync.Mutex
+	snapshot  Snapshot
+	natErr    error
+	pods      []netip.Prefix // whose source addresses are in force
+	speaking  *bgp.Config    // nil: stopped
+	stopped   string
+	settling  bool
+	watched   []bfd.SessionConfig
+	sessions  []bfd.Status
+	peers     []bgp.PeerState
+	instance  string
+	seen      string // the instance that the agent has read last
+	inherited bool   // the world began with what an earlier agent left
+}
+
+func (w *world) Snapshot() Snapshot {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.snapshot
+}
+
+func (w *world) Errors() uint64 { return 0 }
+
+type fakeSpeaker struct{ *world }
+
+func (s fakeSpeaker) Apply(_ context.Context, config bgp.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := config.Validate(); err != nil {
+		s.t.Errorf("the agent asks for what a speaker refuses: %v", err)
+	}
+	s.speaking = &config
+	s.check()
+	return nil
+}
+
+func (w *world) check() {
+	if w.speaking == nil || w.inherited {
+		return
+	}
+	for _, a := range w.speaking.Announce {
+		if !slices.Contains(w.pods, a.Prefix) {
+			w.t.Errorf("%s is announced, but the source addresses in force are of %v", a.Prefix, w.pods)
+		}
+	}
+}
+
+func (s fakeSpeaker) Peers() []bgp.PeerState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers
+}
+
+func (s fakeSpeaker) Learned(func(netip.Prefix, []netip.Addr) bool) {}
+
+func (s fakeSpeaker) Stop(_ context.Context, graceful bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = fmt.Sprintf("graceful=%v", graceful)
+	return nil
+}
+
+type fakeRoutes struct{ *world }
+
+func (r fakeRoutes) Apply(_ context.Context, desired route.Desired) (route.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settling = desired.Settling
+	return route.Result{}, nil
+}
+
+func (r fakeRoutes) Host() (route.Host, error) { return route.Host{}, nil }
+
+type fakeNAT struct{ *world }
+
+func (n fakeNAT) Apply(_ context.Context, plan nat.Plan) (nat.Result, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.natErr != nil {
+		return nat.Result{}, n.natErr
+	}
+	n.pods = plan.Pods
+	n.check()
+	return nat.Result{}, nil
+}
+
+type fakePaths struct{ *world }
+
+func (p fakePaths) Set(sessions []bfd.SessionConfig) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watched = sessions
+}
+
+func (p fakePaths) States() ([]bfd.Status, string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = p.instance
+	return p.sessions, p.instance, p.instance != ""
+}
+
+const manifests = `
+kind: Node
+metadata: {name: n1}
+spec: {podCIDRs: [10.244.1.0/24]}
+status: {addresses: [{type: InternalIP, address: 10.132.2.21}]}
+---
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {asn: 64513}
+---
+kind: BGPPeer
+metadata: {name: rr1}
+spec: {address: 10.132.2.254, asn: 64512, bfd: {}}
+`
+
+// start runs an agent in a world until the test ends; stop ends it earlier.
+func start(t *testing.T, w *world, memory Memory, withdraw bool) (a *Agent, stop func()) {
+	t.Helper()
+	w.t = t
+	a = &Agent{
+		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Paths: fakePaths{w},
+		Memory: memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return a, stop
+}
+
+func newMemory(t *testing.T) Memory {
+	return Memory{Path: filepath.Join(t.TempDir(), "agent.json"), BootID: "boot"}
+}
+
+// change alters the world and tells the agent.
+func (w *world) change(a *Agent, trigger Trigger, change func()) {
+	w.mu.Lock()
+	change()
+	w.mu.Unlock()
+	a.Notify(trigger)
+}
+
+func (w *world) eventually(what string, holds func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		ok := holds()
+		w.mu.Unlock()
+		if ok {
+			return
+		}
+		if time.Now().After(end) {
+			w.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (w *world) announces(prefix string) bool {
+	return w.speaking != nil && slices.ContainsFunc(w.speaking.Announce, func(a bgp.Announcement) bool { return a.Prefix.String() == prefix })
+}
+
+func TestDatapathComesBeforeTheAnnouncementAndGoesAfterIt(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests)}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+	w.change(a, TriggerSource, func() { w.snapshot = snapshot(t, strings.Replace(manifests, "10.244.1.0", "10.244.9.0", 1)) })
+	w.eventually("the new PodCIDR is announced", func() bool { return w.announces("10.244.9.0/24") && !w.announces("10.244.1.0/24") })
+}
+
+func TestNothingNewIsAnnouncedWhileSourceAddressesAreNotInForce(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests), natErr: errors.New("nft says no")}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("the speaker runs", func() bool { return w.speaking != nil })
+	if w.announces("10.244.1.0/24") {
+		t.Error("announced without source addresses")
+	}
+	if s := a.Status(); s.Ready {
+		t.Error("ready without source addresses")
+	}
+	w.change(a, TriggerNAT, func() { w.natErr = nil })
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+}
+
+func TestWhatIsAnnouncedStaysWhenAnApplyFails(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests)}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+	w.change(a, TriggerNAT, func() { w.natErr = errors.New("nft says no") })
+	w.change(a, TriggerSource, func() {
+		w.snapshot = snapshot(t, strings.Replace(manifests, "[10.244.1.0/24]", "[10.244.1.0/24, 10.244.2.0/24]", 1))
+	})
+	for a.Status().Stages["nat"].Errors == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if !w.announces("10.244.1.0/24") || w.announces("10.244.2.0/24") {
+		t.Errorf("announced: %v, want 10.244.1.0/24 alone", w.speaking.Announce)
+	}
+}
+
+func TestSnapshotThatIsNotSyncedRemovesNothing(t *testing.T) {
+	w := &world{inherited: true, pods: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
+	a, _ := start(t, w, newMemory(t), false)
+	w.change(a, TriggerSource, func() { w.snapshot = snapshot(t, manifests); w.snapshot.Synced = false })
+	w.eventually("the speaker runs", func() bool { return w.speaking != nil })
+	w.change(a, TriggerKernel, func() {})
+	w.eventually("routes of an earlier agent are kept", func() bool { return w.settling })
+	if len(w.pods) != 1 {
+		t.Error("source addresses of an earlier agent were taken away")
+	}
+}
+
+func TestTheNextAgentKnowsWhatTheLastOneAnnounced(t *testing.T) {
+	memory := newMemory(t)
+	w := &world{snapshot: snapshot(t, manifests)}
+	_, stop := start(t, w, memory, false)
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+	stop()
+	if w.stopped != "graceful=true" {
+		t.Errorf("stopped %s", w.stopped)
+	}
+	w.speaking, w.natErr, w.inherited = nil, errors.New("nft says no"), true
+	a, stop := start(t, w, memory, true)
+	w.eventually("it is announced again at once", func() bool { return w.announces("10.244.1.0/24") })
+	if !w.speaking.GracefulRestart.Restarting || !a.Status().Restarted {
+		t.Error("the speaker is not told that forwarding went on")
+	}
+	stop()
+	if w.stopped != "graceful=false" || memory.Load().Restarted {
+		t.Errorf("withdrawing on exit: stopped %s, remembers %+v", w.stopped, memory.Load())
+	}
+	other := Memory{Path: memory.Path, BootID: "another boot"}
+	if other.Load().Restarted {
+		t.Error("what another boot has left is taken for ours")
+	}
+}
+
+func TestPathFailureReachesTheSpeakerOnceAndOverRestartsOfBFD(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests), instance: "first"}
+	peer := netip.MustParseAddr("10.132.2.254")
+	w.sessions = []bfd.Status{{Key: bfd.Key{Peer: peer}, State: bfd.Up, Failures: 7}}
+	a, _ := start(t, w, newMemory(t), false)
+	failures := func(n uint64) func() bool {
+		return func() bool { return w.speaking != nil && w.speaking.Peers[0].PathFailures == n }
+	}
+	w.eventually("old failures are old news", failures(0))
+	w.eventually("BFD is asked for", func() bool { return len(w.watched) == 1 && w.watched[0].Peer == peer })
+	w.change(a, TriggerPaths, func() { w.sessions = []bfd.Status{{Key: bfd.Key{Peer: peer}, Failures: 8}} })
+	w.eventually("a failure is told", failures(1))
+	w.change(a, TriggerPaths, func() {
+		w.instance, w.sessions = "second", []bfd.Status{{Key: bfd.Key{Peer: peer}, State: bfd.Up}}
+	})
+	w.eventually("the restart of BFD is seen", func() bool { return w.seen == "second" })
+	w.change(a, TriggerPaths, func() { w.sessions = []bfd.Status{{Key: bfd.Key{Peer: peer}, Failures: 1}} })
+	w.eventually("a failure after the restart is told", failures(2))
+}
+
+func TestRoutesSettleWhenAllPeersHaveTold(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests), peers: []bgp.PeerState{{Name: "rr1"}}}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("settling", func() bool { return w.settling })
+	w.change(a, TriggerBGP, func() { w.peers = []bgp.PeerState{{Name: "rr1", EndOfRIB: true}} })
+	w.eventually("settled", func() bool { return !w.settling })
+}
