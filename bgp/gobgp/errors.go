@@ -1,0 +1,156 @@
+package gobgp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// logHandler receives what GoBGP logs. Of a session that does not come up GoBGP tells the reason nowhere else, so the
+// records of sessions become their LastError. What an operator should see goes on to our own log.
+type logHandler struct {
+	speaker *Speaker
+	next    slog.Handler
+	session *session // nil: not about one
+}
+
+// Enabled lets details through for sessions that are down only: in others GoBGP logs some for each route.
+func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo || h.session != nil && !h.session.up.Load()
+}
+
+// WithAttrs learns which session a logger is about.
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	c := *h
+	c.next = h.next.WithAttrs(attrs)
+	for _, a := range attrs {
+		if address, err := netip.ParseAddr(a.Value.String()); err == nil && a.Key == "Key" {
+			h.speaker.mu.RLock()
+			c.session = h.speaker.sessions[address]
+			h.speaker.mu.RUnlock()
+		}
+	}
+	return &c
+}
+
+// WithGroup implements slog.Handler; GoBGP uses no groups.
+func (h *logHandler) WithGroup(string) slog.Handler { return h }
+
+// Handle takes a record over. What GoBGP says is of interest to its developers first: only errors keep their level.
+func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "failed to stop BGP server" { // it has been stopped already, gracefully
+		return nil
+	}
+	if h.session != nil {
+		h.learn(r)
+	}
+	if r.Level < slog.LevelError && (h.session != nil || r.Level < slog.LevelWarn) {
+		r.Level = slog.LevelDebug
+	}
+	if !h.next.Enabled(ctx, r.Level) {
+		return nil
+	}
+	r.Message = "GoBGP: " + r.Message
+	return h.next.Handle(ctx, r)
+}
+
+func (h *logHandler) learn(r slog.Record) {
+	values := map[string]slog.Value{}
+	r.Attrs(func(a slog.Attr) bool {
+		values[a.Key] = a.Value
+		return true
+	})
+	reason := ""
+	switch r.Message {
+	case "failed to connect":
+		reason = connectError(values["Error"].String())
+	case "outgoing connection IO error":
+		reason = "the peer accepts TCP and closes it again: it expects another address than ours, or none"
+	case "hold timer expired":
+		reason = "hold timer expired"
+	case "graceful restart timer expired":
+		reason = "the peer did not come back within its restart time"
+	case "Session will be reset due to malformed BGP message", "Session will be reset due to malformed BGP Header",
+		"Session will be reset due to malformed BGP update message":
+		reason = "malformed message from the peer: " + values["Error"].String()
+	case "received notification":
+		reason = "peer closed: " + notification(values["Code"].Int64(), values["Subcode"].Int64(), values["Communicated-Reason"].String())
+	case "sent notification":
+		h.speaker.refused(h.session, values["Code"].Int64(), values["Subcode"].Int64())
+	case "Peer Down":
+		h.speaker.explain(h.session, "the connection broke", true)
+	}
+	if reason != "" {
+		h.speaker.explain(h.session, reason, false)
+	}
+}
+
+// explain sets why a session is down; only if there is no better reason yet if fallback.
+func (s *Speaker) explain(n *session, reason string, fallback bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !n.over && (!fallback || n.state.LastError == "") {
+		n.state.LastError = reason
+	}
+}
+
+// refused is called when we have closed a session with a NOTIFICATION.
+func (s *Speaker) refused(n *session, code, subcode int64) {
+	switch {
+	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_PEER_AS:
+		s.mu.Lock()
+		if !strings.HasPrefix(n.state.LastError, saysAS) {
+			n.state.LastError = fmt.Sprintf("peer says another AS than the configured %d", n.peer.ASN)
+		}
+		s.mu.Unlock()
+		go s.overhear(n)
+	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER:
+		s.explain(n, "the peer has our router ID, or none", false)
+	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR:
+		s.explain(n, "refused the peer's OPEN: "+notification(code, subcode, ""), false)
+	case code == packet.BGP_ERROR_FSM_ERROR:
+		go s.overhear(n) // GoBGP's answer to a NOTIFICATION instead of an OPEN
+	}
+}
+
+// connectError shortens the error of a dial.
+func connectError(text string) string {
+	if strings.Contains(text, "timeout") {
+		return "no answer on TCP: filtered, or the MD5 passwords differ"
+	}
+	return "TCP: " + text[strings.LastIndex(text, ": ")+1:]
+}
+
+// notification puts the codes of RFC 4271, section 4.5, RFC 4486 and RFC 9384 into words, with what the peer has to say to it.
+func notification(code, subcode int64, communication string) string {
+	text := strings.TrimSpace(fmt.Sprintf("%s (NOTIFICATION %d/%d)", notifications[[2]int64{code, subcode}], code, subcode))
+	if text[0] == '(' {
+		text = packet.NewNotificationErrorCode(uint8(code), uint8(subcode)).String()
+	}
+	if communication != "" {
+		text += fmt.Sprintf(": %q", communication)
+	}
+	return text
+}
+
+var notifications = map[[2]int64]string{
+	{2, 2}:  "it expects another AS than ours",
+	{2, 3}:  "it does not accept our router ID",
+	{2, 6}:  "it does not accept our hold time",
+	{2, 7}:  "it misses a capability of ours",
+	{4, 0}:  "its hold timer expired",
+	{6, 1}:  "too many prefixes from us",
+	{6, 2}:  "administratively shut down",
+	{6, 3}:  "it has deleted this neighbour",
+	{6, 4}:  "administratively reset",
+	{6, 5}:  "it rejects the connection",
+	{6, 6}:  "its configuration changed",
+	{6, 7}:  "two connections collided",
+	{6, 8}:  "it is out of resources",
+	{6, 9}:  "hard reset",
+	{6, 10}: "its BFD session went down",
+}

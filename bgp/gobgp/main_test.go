@@ -1,0 +1,77 @@
+package gobgp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/osrg/gobgp/v4/pkg/config"
+	"github.com/osrg/gobgp/v4/pkg/server"
+
+	"github.com/waymark-bgp/waymark/bgp"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+// The test binary is also a speaker of its own, to be killed, and a GoBGP daemon, to be a peer.
+const (
+	asSpeaker = "WAYMARK_TEST_SPEAKER" // directory with config.json
+	asGoBGP   = "WAYMARK_TEST_GOBGP"   // directory with gobgpd.toml
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(asSpeaker) != "":
+		exit(runSpeaker(os.Getenv(asSpeaker)))
+	case os.Getenv(asGoBGP) != "":
+		exit(runGoBGP(os.Getenv(asGoBGP)))
+	}
+	nettest.Main(m)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// runSpeaker is an agent that knows BGP only. SIGTERM stops it gracefully, SIGUSR1 withdraws.
+func runSpeaker(dir string) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		return err
+	}
+	var c bgp.Config
+	if err := json.Unmarshal(text, &c); err != nil {
+		return err
+	}
+	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), filepath.Join(dir, "gobgp.sock"), false, func() {})
+	if err := s.Apply(context.Background(), c); err != nil {
+		return err
+	}
+	return s.Stop(context.Background(), <-signals == syscall.SIGTERM)
+}
+
+func runGoBGP(dir string) error {
+	c, err := config.ReadConfigFile(filepath.Join(dir, "gobgpd.toml"), "toml")
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	s := server.NewBgpServer(server.GrpcListenAddress("unix://"+filepath.Join(dir, "sock")),
+		server.LoggerOption(slog.New(slog.NewTextHandler(os.Stderr, nil)), level))
+	go s.Serve()
+	if _, err := config.InitialConfig(context.Background(), s, c, false); err != nil {
+		return err
+	}
+	select {}
+}

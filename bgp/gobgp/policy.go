@@ -1,0 +1,236 @@
+package gobgp
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/osrg/gobgp/v4/api"
+
+	"github.com/waymark-bgp/waymark/bgp"
+)
+
+// GoBGP knows policies per neighbour only for route servers. So there is one for all, in which each statement names its
+// neighbour. It starts and ends closed: import lets our own paths through, export nothing that was learned.
+const (
+	importPolicy = "waymark-import"
+	exportPolicy = "waymark-export"
+	wholeTable   = "global"
+)
+
+// policies is what the two policies were made of, by neighbour.
+type policies map[netip.Addr]peerPolicy
+
+type peerPolicy struct {
+	accept     []bgp.FilterRule
+	announce   []bgp.FilterRule
+	attributes bgp.Attributes
+	internal   bool
+	// families other than that of the session, with the next hop to announce them with; an invalid one: not announced.
+	beside map[bgp.Family]netip.Addr
+}
+
+// softly lists the sessions whose routes are to be judged again.
+type softly struct{ in, out []netip.Addr }
+
+// setPolicies puts the filters and attributes of the peers in force, for what comes from now on.
+func (s *Speaker) setPolicies(ctx context.Context, peers []bgp.Peer) (softly, error) {
+	wanted := policies{}
+	for _, p := range peers {
+		wanted[p.Address] = s.peerPolicy(p)
+	}
+	if s.policies != nil && reflect.DeepEqual(wanted, s.policies) {
+		return softly{}, nil
+	}
+	request := wanted.request(s.config.ASN)
+	if err := s.running.SetPolicies(ctx, request); err != nil {
+		return softly{}, fmt.Errorf("set filters: %w", err)
+	}
+	if s.policies == nil {
+		for name, direction := range map[string]api.PolicyDirection{
+			importPolicy: api.PolicyDirection_POLICY_DIRECTION_IMPORT,
+			exportPolicy: api.PolicyDirection_POLICY_DIRECTION_EXPORT,
+		} {
+			err := s.running.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
+				Name:          wholeTable,
+				Direction:     direction,
+				Policies:      []*api.Policy{{Name: name}},
+				DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
+			}})
+			if err != nil {
+				return softly{}, fmt.Errorf("put filters in force: %w", err)
+			}
+		}
+	}
+	var soft softly
+	for address, now := range wanted {
+		before, ok := s.policies[address]
+		for f, next := range now.beside {
+			if !next.IsValid() && (!ok || before.beside[f].IsValid()) {
+				s.log.Warn("the interface of a BGP session has no address to be the next hop of a family: the peer gets none of it",
+					"address", address, "family", f)
+			}
+		}
+		if ok && !reflect.DeepEqual(before.accept, now.accept) {
+			soft.in = append(soft.in, address)
+		}
+		before.accept, now.accept = nil, nil
+		if ok && !reflect.DeepEqual(before, now) {
+			soft.out = append(soft.out, address)
+		}
+	}
+	s.policies = wanted
+	return soft, nil
+}
+
+func (s *Speaker) peerPolicy(p bgp.Peer) peerPolicy {
+	return peerPolicy{
+		accept:     bgp.Sequence(p.Import, s.config.Accept),
+		announce:   p.Export,
+		attributes: p.Attributes,
+		internal:   p.ASN == s.config.ASN,
+		beside:     s.beside(p),
+	}
+}
+
+// refresh has GoBGP judge again what it has and what it has sent, without a new session.
+func (s *Speaker) refresh(ctx context.Context, soft softly) error {
+	for _, address := range soft.in {
+		err := s.running.ResetPeer(ctx, &api.ResetPeerRequest{Address: address.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_IN})
+		if err != nil {
+			return fmt.Errorf("filter again what peer %s has sent: %w", address, err)
+		}
+	}
+	for _, address := range soft.out {
+		if err := s.resend(ctx, s.running, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Speaker) resend(ctx context.Context, in *instance, address netip.Addr) error {
+	err := in.ResetPeer(ctx, &api.ResetPeerRequest{Address: address.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_OUT})
+	if err != nil {
+		return fmt.Errorf("announce again to peer %s: %w", address, err)
+	}
+	return nil
+}
+
+// request writes the policies in GoBGP's terms.
+func (p policies) request(asn uint32) *api.SetPoliciesRequest {
+	imports, exports := &statements{name: importPolicy}, &statements{name: exportPolicy}
+	imports.add(&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL}, accept)
+	exports.add(&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_INTERNAL}, reject)
+	exports.add(&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_EXTERNAL}, reject)
+	var neighbors []*api.DefinedSet
+	for _, address := range slices.SortedFunc(maps.Keys(p), netip.Addr.Compare) {
+		peer := p[address]
+		neighbor := &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: address.String()}
+		neighbors = append(neighbors, &api.DefinedSet{
+			DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR,
+			Name:        neighbor.Name,
+			List:        []string{address.WithZone("").String()},
+		})
+		imports.rules(neighbor, peer.accept)
+		imports.add(&api.Conditions{NeighborSet: neighbor}, reject)
+
+		exports.add(&api.Conditions{NeighborSet: neighbor}, peer.actions(asn))
+		for f, next := range peer.beside {
+			action := reject
+			if next.IsValid() {
+				action = &api.Actions{Nexthop: &api.NexthopAction{Address: next.String()}}
+			}
+			exports.add(&api.Conditions{NeighborSet: neighbor, AfiSafiIn: []*api.Family{apiFamily(f)}}, action)
+		}
+		exports.rules(neighbor, peer.announce)
+		exports.add(&api.Conditions{NeighborSet: neighbor}, accept)
+	}
+	return &api.SetPoliciesRequest{
+		DefinedSets: slices.Concat(neighbors, imports.prefixes, exports.prefixes),
+		Policies:    []*api.Policy{{Name: importPolicy, Statements: imports.list}, {Name: exportPolicy, Statements: exports.list}},
+	}
+}
+
+var (
+	accept = &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_ACCEPT}
+	reject = &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_REJECT}
+)
+
+// actions sets the peer's attributes and decides nothing.
+func (p peerPolicy) actions(asn uint32) *api.Actions {
+	a := &api.Actions{}
+	if v := p.attributes.MED; v != nil {
+		a.Med = &api.MedAction{Type: api.MedAction_TYPE_REPLACE, Value: int64(*v)}
+	}
+	if v := p.attributes.LocalPreference; v != nil && p.internal {
+		a.LocalPref = &api.LocalPrefAction{Value: *v}
+	}
+	if n := p.attributes.Prepend; n > 0 && !p.internal {
+		a.AsPrepend = &api.AsPrependAction{Asn: asn, Repeat: uint32(n)}
+	}
+	if len(p.attributes.Communities) > 0 {
+		a.Community = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: texts(p.attributes.Communities)}
+	}
+	if len(p.attributes.LargeCommunities) > 0 {
+		a.LargeCommunity = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: texts(p.attributes.LargeCommunities)}
+	}
+	return a
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	var texts []string
+	for _, v := range list {
+		texts = append(texts, v.String())
+	}
+	return texts
+}
+
+// statements collects the statements of a policy and the prefix sets that they name.
+type statements struct {
+	name     string
+	list     []*api.Statement
+	prefixes []*api.DefinedSet
+}
+
+func (s *statements) add(conditions *api.Conditions, actions *api.Actions) {
+	s.list = append(s.list, &api.Statement{
+		Name:       fmt.Sprintf("%s-%d", s.name, len(s.list)),
+		Conditions: conditions,
+		Actions:    actions,
+	})
+}
+
+// rules adds a statement for each run of rules with the same action; a prefix set matches if one of its rules does.
+func (s *statements) rules(neighbor *api.MatchSet, rules []bgp.FilterRule) {
+	for _, f := range []bgp.Family{bgp.IPv4, bgp.IPv6} {
+		var run *api.DefinedSet
+		var action bgp.Action
+		for _, r := range rules {
+			if bgp.FamilyOf(r.Prefix) != f {
+				continue
+			}
+			if run == nil || r.Action != action {
+				action = r.Action
+				run = &api.DefinedSet{
+					DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX,
+					Name:        fmt.Sprintf("%s-%d", s.name, len(s.list)),
+				}
+				s.prefixes = append(s.prefixes, run)
+				actions := reject
+				if action == bgp.Accept {
+					actions = accept
+				}
+				s.add(&api.Conditions{NeighborSet: neighbor, PrefixSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: run.Name}}, actions)
+			}
+			run.Prefixes = append(run.Prefixes, &api.Prefix{
+				IpPrefix:      r.Prefix.String(),
+				MaskLengthMin: uint32(r.MinLength),
+				MaskLengthMax: uint32(r.MaxLength),
+			})
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package gobgp
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+
+	"github.com/waymark-bgp/waymark/bgp"
+)
+
+// session is what is known of one session. Speaker.mu guards it, but for up.
+type session struct {
+	peer        bgp.Peer
+	restart     bgp.GracefulRestart
+	added       bool          // GoBGP knows it; used by Apply alone
+	state       bgp.PeerState // without the counts
+	up          atomic.Bool   // Established; read for every log record of GoBGP
+	everUp      bool
+	over        bool // the peer has sent more than MaxPrefixes: closed until its configuration changes
+	endOfRIB    []bgp.Family
+	received    received
+	overhearing bool
+}
+
+func newSession(peer bgp.Peer, restart bgp.GracefulRestart) *session {
+	return &session{
+		peer:     peer,
+		restart:  restart,
+		state:    bgp.PeerState{State: bgp.Idle, Since: time.Now()},
+		received: newReceived(),
+	}
+}
+
+// down notes that the session is not established (any more).
+func (n *session) down(state bgp.SessionState) {
+	if n.up.Swap(false) {
+		n.state.Since = time.Now()
+		n.state.Flaps++
+	}
+	n.state.State = state
+	n.state.HoldTime = 0
+	n.state.Families = nil
+	n.state.GracefulRestart = false
+	n.endOfRIB = nil
+}
+
+// Peers returns the state of every session, in the order of the configuration.
+func (s *Speaker) Peers() []bgp.PeerState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make([]bgp.PeerState, 0, len(s.sessions))
+	for _, n := range s.sessions {
+		state := n.state
+		state.Name, state.Address, state.ASN = n.peer.Name, n.peer.Address, n.peer.ASN
+		state.Received, state.Accepted = n.received.counts(n.peer.Import, s.config.Accept)
+		if state.State == bgp.Established {
+			state.EndOfRIB = !slices.ContainsFunc(state.Families, func(f bgp.Family) bool { return !slices.Contains(n.endOfRIB, f) })
+			for prefix := range s.announced {
+				if slices.Contains(state.Families, bgp.FamilyOf(prefix)) && bgp.Decide(n.peer.Export, prefix, bgp.Accept) {
+					state.Announced++
+				}
+			}
+		}
+		states = append(states, state)
+	}
+	slices.SortFunc(states, func(a, b bgp.PeerState) int {
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return a.Address.Compare(b.Address)
+	})
+	return states
+}
+
+// watch subscribes to what happens in GoBGP. The events of one session come in order.
+func (s *Speaker) watch(ctx context.Context, in *instance) error {
+	return in.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnPeerUpdate: func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+			if e.Type == apiutil.PEER_EVENT_STATE {
+				s.sessionChanged(in, &e.Peer.State)
+			}
+		},
+		OnPathUpdate: func(paths []*apiutil.Path, _ time.Time) { s.pathsReceived(in, paths) },
+		OnPathEor:    func(end *apiutil.Path, _ time.Time) { s.endOfRIB(in, end) },
+		OnBestPath:   func(paths []*apiutil.Path, _ time.Time) { s.pathsSelected(in, paths) },
+	}, server.WatchPeer(), server.WatchUpdate(false, "", ""), server.WatchEor(false), server.WatchBestPath(false))
+}
+
+var sessionStates = map[packet.FSMState]bgp.SessionState{
+	packet.BGP_FSM_IDLE:        bgp.Idle,
+	packet.BGP_FSM_CONNECT:     bgp.Connect,
+	packet.BGP_FSM_ACTIVE:      bgp.Active,
+	packet.BGP_FSM_OPENSENT:    bgp.OpenSent,
+	packet.BGP_FSM_OPENCONFIRM: bgp.OpenConfirm,
+	packet.BGP_FSM_ESTABLISHED: bgp.Established,
+}
+
+// sessionChanged follows the state machine of a session.
+func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.sessions[e.NeighborAddress]
+	if s.current != in || n == nil {
+		return
+	}
+	state := sessionStates[e.SessionState]
+	if state != bgp.Established {
+		if n.up.Load() {
+			s.log.Info("BGP session down", "peer", n.peer.Name, "address", n.peer.Address, "reason", n.state.LastError)
+		}
+		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG {
+			go s.overhear(n)
+		}
+		n.down(state)
+		// What a restarting peer had sent stays until it has told all again, or is late.
+		if e.DisconnectReason != api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && state == bgp.Idle {
+			n.received.clear()
+		}
+		s.touch()
+		return
+	}
+	n.up.Store(true)
+	n.everUp = true
+	n.received.next()
+	n.state.State, n.state.Since, n.state.RouterID, n.state.LastError = state, time.Now(), e.RouterID, ""
+	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
+	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
+	s.touch()
+	go s.established(in, n.peer.Address, !n.state.GracefulRestart)
+}
+
+// negotiated reads what the peer can do. A peer that names no family speaks IPv4 unicast (RFC 4760, section 8).
+func negotiated(ours []bgp.Family, capabilities []packet.ParameterCapabilityInterface) (families []bgp.Family, gracefulRestart bool) {
+	theirs := map[packet.Family]bool{}
+	for _, c := range capabilities {
+		switch c := c.(type) {
+		case *packet.CapMultiProtocol:
+			theirs[c.CapValue] = true
+		case *packet.CapGracefulRestart:
+			gracefulRestart = true
+		}
+	}
+	if len(theirs) == 0 {
+		theirs[packet.RF_IPv4_UC] = true
+	}
+	for _, f := range ours {
+		if theirs[family(f)] {
+			families = append(families, f)
+		}
+	}
+	return families, gracefulRestart
+}
+
+// established does what can only be done when a session is up.
+func (s *Speaker) established(in *instance, address netip.Addr, withoutRestart bool) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if s.running != in {
+		return
+	}
+	ctx := context.Background()
+	var local netip.Addr
+	err := in.ListPeer(ctx, &api.ListPeerRequest{Address: address.String()}, func(p *api.Peer) {
+		local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n := s.sessions[address]; n != nil && n.up.Load() {
+			n.state.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
+		}
+	})
+	if err != nil {
+		s.log.Error("read the state of a BGP session", "address", address, "error", err)
+		return
+	}
+	s.touch()
+	if withoutRestart && s.config.GracefulRestart.Restarting {
+		// A restarting GoBGP holds routes back from all peers until all have sent End-of-RIB, or the deferral time is over.
+		// Who knows no graceful restart has already lost our routes and is not to wait for the others.
+		in.heldUntil = time.Now().Add(deferral + 200*time.Millisecond)
+		if err := s.resend(ctx, in, address); err != nil {
+			s.log.Error("announce to a BGP peer", "address", address, "error", err)
+		}
+	}
+	if err := s.sessionAddress(ctx, address, local); err != nil {
+		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
+	}
+}
+
+// endOfRIB notes that a peer has sent all it has of a family.
+func (s *Speaker) endOfRIB(in *instance, end *apiutil.Path) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.sessions[end.PeerAddress]
+	if s.current != in || n == nil || !n.up.Load() {
+		return
+	}
+	f := bgp.IPv4
+	if end.Family == packet.RF_IPv6_UC {
+		f = bgp.IPv6
+	}
+	if !slices.Contains(n.endOfRIB, f) {
+		n.endOfRIB = append(n.endOfRIB, f)
+	}
+	n.received.sweep(f)
+	s.touch()
+}
