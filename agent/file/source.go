@@ -45,8 +45,13 @@ type Source struct {
 // goroutine of Run.
 func New(dir string, log *slog.Logger, notify func()) *Source {
 	return &Source{
-		directory: directory{path: filepath.Clean(dir), log: log.With("directory", dir), manifests: map[string]*manifest{}},
-		notify:    notify,
+		directory: directory{
+			path:      filepath.Clean(dir),
+			log:       log.With("directory", dir),
+			manifests: map[string]*manifest{},
+			unlisted:  "has not been read yet",
+		},
+		notify: notify,
 	}
 }
 
