@@ -30,7 +30,7 @@ type Table struct {
 	at      place  // where have stands
 	have    map[key]entry
 	strays  []owned       // ours, but elsewhere than at
-	doubles []owned       // second routes of the same prefix and place: left by a crash between adding and deleting
+	doubles []owned       // beside the route that counts: left by a crash between adding and deleting, or among foreign ones
 	foreign map[key]uint8 // at the same place: the protocol numbers of others' routes
 	host    route.Host
 	sets    hopSets

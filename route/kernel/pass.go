@@ -114,8 +114,8 @@ func (p *pass) write(ctx context.Context) (replaced []owned, err error) {
 		c := p.changes[i]
 		switch {
 		case err == nil:
-			if c.from != 0 {
-				replaced = append(replaced, p.leftBy(c)...)
+			if left := p.leftBy(c); left != 0 {
+				replaced = append(replaced, owned{c.key, p.at, left})
 			}
 			p.done(c)
 		case errors.Is(err, unix.EEXIST):
@@ -128,16 +128,16 @@ func (p *pass) write(ctx context.Context) (replaced []owned, err error) {
 	return replaced, err
 }
 
-// leftBy is what a change that has been added leaves to be removed.
-func (p *pass) leftBy(c change) []owned {
-	if c.key.is4 {
-		return []owned{{c.key, p.at, c.from}}
+// leftBy is the set of hops that a change leaves to be removed once the new ones are there, 0 if none.
+func (p *pass) leftBy(c change) uint32 {
+	if c.key.is4 || c.from == 0 {
+		return c.from
 	}
 	gone := p.sets.without(c.from, c.to)
 	if len(gone) == 0 {
-		return nil
+		return 0
 	}
-	return []owned{{c.key, p.at, p.sets.number(gone)}}
+	return p.sets.number(gone)
 }
 
 // done notes a change that the kernel has taken.

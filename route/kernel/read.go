@@ -85,6 +85,11 @@ func (t *Table) note(f *found) {
 	default:
 		if here {
 			t.foreign[f.key] = f.protocol
+			if !f.key.is4 && len(f.hops) > 1 {
+				// The kernel shows gateways of several programs as one route with the protocol of the first. Those of ours
+				// are not told apart by reading, but by deleting, which spares all that are not of our protocol.
+				t.doubles = append(t.doubles, owned{f.key, t.at, t.sets.number(f.hops)})
+			}
 		}
 		if f.place.table == route.MainTable || f.place.table == t.at.table {
 			t.noteFact(f)

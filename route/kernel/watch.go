@@ -77,7 +77,11 @@ func (t *Table) subscribe() (*os.File, error) {
 		return nil, err
 	}
 	socket := os.NewFile(uintptr(fd), "netlink events")
-	errs := []error{buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF), dropFrom(fd, t.conn.pid)}
+	errs := []error{
+		buffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF),
+		dropFrom(fd, t.conn.pid),
+		unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+	}
 	for _, group := range []int{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
 	} {
