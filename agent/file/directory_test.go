@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waymark-bgp/waymark/agent"
 )
@@ -114,8 +117,8 @@ func TestTwoFiles(t *testing.T) {
 		s.Problems[0].String() != "b.yaml:1: BGPPeer/rr1: Duplicate: is also in a.yaml:1, which is the one in force" {
 		t.Errorf("the first file wins: %q %v", summary(s), s.Problems)
 	}
-	if s := f.write("a.yaml", peerAS("rr1", 0)); summary(s) != "rr1:2" {
-		t.Errorf("what a file says now wins against what another said once: %q", summary(s))
+	if s := f.write("a.yaml", peerAS("rr1", 0)); summary(s) != "rr1:2" || len(s.Problems) != 1 {
+		t.Errorf("what a file says now wins against what another said once: %q %v", summary(s), s.Problems)
 	}
 	if s := f.remove("b.yaml"); summary(s) != "rr1:1" && summary(s) != "rr1:2" {
 		t.Errorf("what is not good keeps an object: %q", summary(s))
@@ -125,6 +128,32 @@ func TestTwoFiles(t *testing.T) {
 	if s := f.write("c.yaml", peerAS("rr4", 4)); !strings.Contains(summary(s), "rr3:3 rr4:4") {
 		t.Errorf("an object is lost on its way to another file: %q", summary(s))
 	}
+}
+
+// TestGoneForAMoment: a file is deleted when it is gone for longer than an editor needs to write the new one.
+func TestGoneForAMoment(t *testing.T) {
+	f := newFiles()
+	f.path = t.TempDir()
+	path := filepath.Join(f.path, "peers.yaml")
+	now := time.Now()
+	look := func(after time.Duration, want string) {
+		t.Helper()
+		now = now.Add(after)
+		f.scan(now)
+		if got := summary(f.snapshot()); got != want {
+			t.Errorf("in force %q, want %q", got, want)
+		}
+	}
+	put(t, path, peerAS("rr1", 1))
+	look(0, "rr1:1")
+	must(t, os.Remove(path))
+	look(time.Second, "rr1:1")
+	look(missing-1, "rr1:1")
+	put(t, path, peerAS("rr1", 2))
+	look(1, "rr1:2")
+	must(t, os.Remove(path))
+	look(time.Second, "rr1:2")
+	look(missing, "")
 }
 
 func TestSyncedOnceAllHasBeenGood(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
@@ -285,6 +287,49 @@ func TestParentComesLater(t *testing.T) {
 	must(t, os.MkdirAll(dir, 0o755))
 	put(t, filepath.Join(dir, "peers.yaml"), peerAS("rr1", 1))
 	expect(t, s, "rr1:1")
+}
+
+// TestWatchFollowsThePath: when more than the directory itself is replaced no event tells, but the next look does.
+func TestWatchFollowsThePath(t *testing.T) {
+	top := t.TempDir()
+	w := watch{path: filepath.Join(top, "etc", "manifests")}
+	must(t, os.MkdirAll(w.path, 0o755))
+	must(t, w.open())
+	defer w.close()
+	w.renew()
+	must(t, os.Rename(filepath.Join(top, "etc"), filepath.Join(top, "old")))
+	must(t, os.MkdirAll(w.path, 0o755))
+	if !w.renew() {
+		t.Fatal("the new directory is not watched")
+	}
+	put(t, filepath.Join(w.path, "peers.yaml"), peer)
+	for deadline := time.After(5 * time.Second); ; {
+		select {
+		case e := <-w.events():
+			if e.Name == filepath.Join(w.path, "peers.yaml") {
+				return
+			}
+		case <-deadline:
+			t.Fatal("no event")
+		}
+	}
+}
+
+// TestSameStamp: where the clock of the filesystem is coarse a change may not show but by its event.
+func TestSameStamp(t *testing.T) {
+	s := New(t.TempDir(), slog.New(slog.DiscardHandler), func() {})
+	path := filepath.Join(s.directory.path, "peers.yaml")
+	put(t, path, peerAS("rr1", 1))
+	s.directory.scan(time.Now())
+	put(t, path, peerAS("rr1", 2))
+	info, err := os.Stat(path)
+	must(t, err)
+	s.directory.manifests["peers.yaml"].stamp = stampOf(info)
+	s.take(&watch{path: s.directory.path}, fsnotify.Event{Name: path, Op: fsnotify.Write})
+	s.directory.scan(time.Now())
+	if got := summary(s.directory.snapshot()); got != "rr1:2" {
+		t.Errorf("in force %q", got)
+	}
 }
 
 // BenchmarkChange is the time from the start of a change to the call of notify with it in force.
