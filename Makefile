@@ -25,3 +25,14 @@ verify: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt clean: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+.PHONY: demo
+demo: build ## a virtual datacenter in network namespaces, step by step; KEEP=1 leaves it up
+	@hack/deps.sh demo
+	@$(GO) build -trimpath -o bin/demo ./hack/demo
+	@bin/demo run $(if $(KEEP),-keep)
+
+.PHONY: demo-down
+demo-down: ## remove every trace of the demo
+	@$(GO) build -trimpath -o bin/demo ./hack/demo
+	@bin/demo down

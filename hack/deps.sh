@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests, demo and benchmarks use. Does nothing when all are there.
+# Installs the Debian packages that tests and benchmarks use, or, called with "demo", only those that the demo uses. Does
+# nothing when all are there.
 set -euo pipefail
 
-packages=(bird2 conntrack ethtool frr iproute2 ipset iptables iputils-ping nftables openbgpd procps tcpdump)
+packages=(curl iproute2 iputils-ping nftables procps)
+case "${1:-all}" in
+demo) ;;
+all) packages+=(bird2 conntrack ethtool frr ipset iptables openbgpd tcpdump) ;;
+*) echo "usage: hack/deps.sh [demo]" >&2 && exit 2 ;;
+esac
 
 missing=()
 for package in "${packages[@]}"; do

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The lines of a log that are shown when a step fails.
+const logLines = 15
+
+// announce prints a command as a reader could type it.
+func (s *story) announce(args ...string) {
+	line := "   $"
+	for _, arg := range args {
+		if strings.ContainsAny(arg, " |{") {
+			arg = "'" + arg + "'"
+		}
+		line += " " + arg
+	}
+	fmt.Println(line)
+}
+
+func (s *story) output(text string) {
+	for line := range strings.Lines(text + "\n") {
+		fmt.Println(strings.TrimRight("     "+line, " \n"))
+	}
+}
+
+func (s *story) note(format string, args ...any) { fmt.Printf("   "+format+"\n", args...) }
+
+// try runs a command and prints it with its output.
+func (s *story) try(ctx context.Context, args ...string) (string, error) {
+	s.announce(args...)
+	out, err := capture(ctx, args...)
+	s.output(out)
+	return out, err
+}
+
+// show is try for output that is only to be read.
+func (s *story) show(ctx context.Context, args ...string) error {
+	_, err := s.try(ctx, args...)
+	return err
+}
+
+// measure keeps a result for the summary.
+func (s *story) measure(what, format string, args ...any) {
+	s.measured = append(s.measured, [2]string{what, fmt.Sprintf(format, args...)})
+}
+
+func (s *story) summary() {
+	fmt.Print("\nSummary\n\n")
+	for _, m := range s.measured {
+		fmt.Printf("   %-22s%s\n", m[0], m[1])
+	}
+}
+
+func (s *story) showLogs() {
+	for name := range s.lab.daemons {
+		text, err := os.ReadFile(logPath(name))
+		if err != nil || len(text) == 0 {
+			continue
+		}
+		lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+		fmt.Printf("\nThe end of %s:\n", logPath(name))
+		s.output(strings.Join(lines[max(0, len(lines)-logLines):], "\n"))
+	}
+}
+
+func (s *story) lookAround() {
+	n := nodes[0]
+	fmt.Println("\nThe datacenter stays up. To look around, from this directory:")
+	for _, hint := range []struct {
+		what    string
+		command []string
+	}{
+		{"a node's state; its BGP", []string{"bin/waymark", "status", "--run-dir", n.runDir()}},
+		{"", []string{"bin/gobgp", "--target", "unix://" + filepath.Join(n.runDir(), "gobgp.sock"), "neighbor"}},
+		{"the reflector's routes", []string{"bin/gobgp", "--target", "unix://" + reflectorSocket, "global", "rib"}},
+		{"what a node has learned", []string{"ip", "-n", n.ns(), "route", "show", "proto", "179"}},
+		{"with which source pods leave", within(n.ns(), "nft", "list", "table", "inet", "waymark")},
+		{"metrics", within(n.ns(), "curl", "-s", "http://127.0.0.1:9470/metrics")},
+		{"a pod; the registry", curl(outside, n.pod)},
+		{"", askRegistry(n.podNS(), registry)},
+		{"a shell on a node", within(n.ns(), "bash")},
+		{"the manifests: a change takes effect at once", []string{"ls", n.manifestsDir()}},
+		{"the logs", []string{"ls", logDir}},
+	} {
+		if hint.what != "" {
+			fmt.Printf("\n   # %s\n", hint.what)
+		}
+		s.announce(hint.command...)
+	}
+	fmt.Println("\nmake demo-down removes everything.")
+}
