@@ -131,7 +131,7 @@ func (t *Table) remove(ctx context.Context, routes []owned) (int, error) {
 			// IPv4 it takes the first route of our protocol, which is the oldest.
 			hops = t.sets.hops(r.hops)
 		}
-		return appendRoute(b, unix.RTM_DELROUTE, 0, r.at.of(r.key), r.key, hops)
+		return appendRoute(b, unix.RTM_DELROUTE, 0, r.at.of(r.key), r.key, hops, 0)
 	}, func(i int, err error) {
 		switch {
 		case err == nil:

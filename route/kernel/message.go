@@ -104,41 +104,33 @@ func (p place) of(k key) place {
 }
 
 // appendRoute appends a message about a route of ours. Without hops it speaks of the route through whatever gateways.
-func appendRoute(b []byte, typ, flags uint16, at place, k key, hops []route.Hop) []byte {
+// hopFlags (RTNH_F_*) go with each hop.
+func appendRoute(b []byte, typ, flags uint16, at place, k key, hops []route.Hop, hopFlags uint8) []byte {
 	b = newMessage(b, typ, unix.NLM_F_REQUEST|flags)
-	family, scope, kind, onlink := uint8(unix.AF_INET6), uint8(unix.RT_SCOPE_UNIVERSE), uint8(unix.RTN_UNICAST), uint32(0)
+	family, scope, kind := uint8(unix.AF_INET6), uint8(unix.RT_SCOPE_UNIVERSE), uint8(unix.RTN_UNICAST)
 	if k.is4 {
 		family = unix.AF_INET
 	}
 	if typ == unix.RTM_DELROUTE {
 		scope, kind = unix.RT_SCOPE_NOWHERE, unix.RTN_UNSPEC // any
 	}
-	if len(hops) == 1 {
-		onlink = unix.RTNH_F_ONLINK
-	}
 	b = append(b, family, k.bits, 0, 0, unix.RT_TABLE_UNSPEC, route.Protocol, scope, kind)
-	b = binary.NativeEndian.AppendUint32(b, onlink)
+	b = binary.NativeEndian.AppendUint32(b, uint32(hopFlags))
 	b = appendAddress(b, unix.RTA_DST, k.prefix().Addr())
 	b = appendNumber(b, unix.RTA_TABLE, at.table)
 	b = appendNumber(b, unix.RTA_PRIORITY, at.metric)
-	if len(hops) == 1 {
+	switch len(hops) {
+	case 0:
+		return b
+	case 1:
 		b = appendAddress(b, unix.RTA_GATEWAY, hops[0].Gateway)
 		return appendNumber(b, unix.RTA_OIF, uint32(hops[0].Link))
-	}
-	return appendHops(b, hops)
-}
-
-// appendHops appends several gateways. Each is marked as on-link, as a single one is, because route.Host.Hops has found it
-// so: without the mark a learned host route to a gateway would make the kernel refuse all further routes through it.
-func appendHops(b []byte, hops []route.Hop) []byte {
-	if len(hops) == 0 {
-		return b
 	}
 	start := len(b)
 	b = appendAttribute(b, unix.RTA_MULTIPATH, 0)
 	for _, hop := range hops {
 		begin := len(b)
-		b = append(b, 0, 0, unix.RTNH_F_ONLINK, 0)
+		b = append(b, 0, 0, hopFlags, 0)
 		b = binary.NativeEndian.AppendUint32(b, uint32(hop.Link))
 		b = appendAddress(b, unix.RTA_GATEWAY, hop.Gateway)
 		binary.NativeEndian.PutUint16(b[begin:], uint16(len(b)-begin))

@@ -19,8 +19,9 @@ type pass struct {
 	desired   route.Desired
 	result    *route.Result
 	changes   []change
-	wanted    int  // entries of have that are to stay
-	surprised bool // the kernel had a route that we did not know of
+	hopFlags  uint8 // for the hops of changes
+	wanted    int   // entries of have that are to stay
+	surprised bool  // the kernel had a route that we did not know of
 }
 
 // change is a route to be added, or to be moved from one set of hops to another.
@@ -97,19 +98,9 @@ func (p *pass) compare() {
 
 // write sends the changes and returns what they leave to be removed.
 func (p *pass) write(ctx context.Context) (replaced []owned, err error) {
+	var unreachable []change
 	err = p.conn.write(ctx, len(p.changes), func(b []byte, i int) []byte {
-		c := p.changes[i]
-		hops := p.sets.hops(c.to)
-		if c.from == 0 {
-			return appendRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, p.at.of(c.key), c.key, hops)
-		}
-		if !c.key.is4 {
-			// An IPv6 route of several gateways is several routes side by side, so only the new ones are added.
-			if hops = p.sets.without(c.to, c.from); len(hops) == 0 {
-				return b
-			}
-		}
-		return appendRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, p.at.of(c.key), c.key, hops)
+		return p.encode(b, p.changes[i])
 	}, func(i int, err error) {
 		c := p.changes[i]
 		switch {
@@ -121,11 +112,35 @@ func (p *pass) write(ctx context.Context) (replaced []owned, err error) {
 		case errors.Is(err, unix.EEXIST):
 			p.surprised = true
 			p.result.Refuse(c.key.prefix(), "the kernel has a route of another program for this prefix and metric")
+		case p.hopFlags == 0 && (errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH)):
+			unreachable = append(unreachable, c)
 		default:
 			p.result.Refuse(c.key.prefix(), inWords(err))
 		}
 	})
-	return replaced, err
+	if err != nil || len(unreachable) == 0 {
+		return replaced, err
+	}
+	// The kernel looks for the gateway by its own routes, where a learned host route to the gateway gets in the way, or
+	// which do not have it, if another program has put its route there regardless. We know better: route.Host.Hops has
+	// found the link.
+	p.changes, p.hopFlags = unreachable, unix.RTNH_F_ONLINK
+	more, err := p.write(ctx)
+	return append(replaced, more...), err
+}
+
+func (p *pass) encode(b []byte, c change) []byte {
+	hops := p.sets.hops(c.to)
+	if c.from == 0 {
+		return appendRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, p.at.of(c.key), c.key, hops, p.hopFlags)
+	}
+	if !c.key.is4 {
+		// An IPv6 route of several gateways is several routes side by side, so only the new ones are added.
+		if hops = p.sets.without(c.to, c.from); len(hops) == 0 {
+			return b
+		}
+	}
+	return appendRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, p.at.of(c.key), c.key, hops, p.hopFlags)
 }
 
 // leftBy is the set of hops that a change leaves to be removed once the new ones are there, 0 if none.

@@ -1,0 +1,95 @@
+package route
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+var rules = Rules{
+	Own:       prefixes("10.244.1.0/24", "2001:db8:244:1::/64"),
+	Addresses: prefixes("192.0.2.1/24", "2001:db8::1/64"),
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var p []netip.Prefix
+	for _, s := range list {
+		p = append(p, netip.MustParsePrefix(s))
+	}
+	return p
+}
+
+func TestRefuse(t *testing.T) {
+	for prefix, reason := range map[string]string{
+		"0.0.0.0/0":                "",
+		"::/0":                     "",
+		"10.0.0.0/8":               "",
+		"10.244.0.0/16":            "", // covers the own prefix
+		"10.244.0.0/24":            "",
+		"10.244.2.0/24":            "",
+		"10.244.1.0/24":            "inside this node's own 10.244.1.0/24",
+		"10.244.1.128/25":          "inside this node's own 10.244.1.0/24",
+		"10.244.1.7/32":            "inside this node's own 10.244.1.0/24",
+		"2001:db8:244::/48":        "",
+		"2001:db8:244:1::/64":      "inside this node's own 2001:db8:244:1::/64",
+		"2001:db8:244:1:8000::/65": "inside this node's own 2001:db8:244:1::/64",
+		"192.0.2.0/24":             "", // the network of an interface, not its address
+		"192.0.2.1/32":             "an address of this node",
+		"192.0.2.2/32":             "",
+		"2001:db8::1/128":          "an address of this node",
+		"2001:db8::2/128":          "",
+		"127.0.0.0/8":              "loopback",
+		"127.0.0.53/32":            "loopback",
+		"::1/128":                  "loopback",
+		"169.254.0.0/16":           "link-local",
+		"169.254.169.254/32":       "link-local",
+		"fe80::/10":                "link-local",
+		"fe80::1/128":              "link-local",
+		"224.0.0.0/4":              "multicast",
+		"239.1.1.0/24":             "multicast",
+		"ff00::/8":                 "multicast",
+		"0.0.0.0/32":               "not the address of a host",
+		"::/128":                   "not the address of a host",
+		"255.255.255.255/32":       "not the address of a host",
+		"10.0.0.1/8":               "beyond the length",
+		"::ffff:10.0.0.0/104":      "IPv4 address in IPv6 form",
+	} {
+		have := rules.Refuse(netip.MustParsePrefix(prefix))
+		if (reason == "") != (have == "") || !strings.Contains(have, reason) {
+			t.Errorf("%s is refused because %q, want %q", prefix, have, reason)
+		}
+	}
+	if rules.Refuse(netip.Prefix{}) == "" {
+		t.Error("the zero prefix is accepted")
+	}
+}
+
+// What is accepted can never take traffic away from the node's own pods or from the node itself.
+func FuzzRefuse(f *testing.F) {
+	f.Add([]byte{10, 244, 1, 0}, 24)
+	f.Add([]byte{192, 0, 2, 1}, 32)
+	f.Add(netip.MustParseAddr("2001:db8::1").AsSlice(), 128)
+	f.Fuzz(func(t *testing.T, raw []byte, bits int) {
+		a, ok := netip.AddrFromSlice(raw)
+		if !ok {
+			return
+		}
+		p := netip.PrefixFrom(a, bits)
+		if rules.Refuse(p) != "" {
+			return
+		}
+		if !p.IsValid() || p != p.Masked() {
+			t.Fatalf("%v is accepted", p)
+		}
+		for _, own := range rules.Own {
+			if p.Overlaps(own) && p.Bits() >= own.Bits() {
+				t.Fatalf("%v is accepted, inside %v", p, own)
+			}
+		}
+		for _, address := range rules.Addresses {
+			if p.Contains(address.Addr()) && p.Bits() >= address.Bits() && p.IsSingleIP() {
+				t.Fatalf("%v is accepted, an address of the node", p)
+			}
+		}
+	})
+}
