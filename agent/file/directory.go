@@ -23,7 +23,7 @@ const (
 	patience  = time.Second            // then it is a problem that somebody should see
 	againSlow = 250 * time.Millisecond // and looked at less often
 	// missing is how long a file must be gone to be deleted: editors rename the old one away before they make the new.
-	missing = 20 * time.Millisecond
+	missing = 50 * time.Millisecond
 )
 
 // manifest is one file and what it last said that was good.
