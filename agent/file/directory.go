@@ -20,7 +20,7 @@ import (
 
 const (
 	again     = 10 * time.Millisecond  // until the next look at what is being written
-	patience  = time.Second            // then it is a problem that somebody should see
+	patience  = 3 * time.Second        // then it is a problem that somebody should see
 	againSlow = 250 * time.Millisecond // and looked at less often
 	// missing is how long a file must be gone to be deleted: editors rename the old one away before they make the new.
 	missing = 50 * time.Millisecond
@@ -60,6 +60,9 @@ func (d *directory) scan(now time.Time) (changed bool, next time.Duration) {
 			d.errors++
 			d.unlisted = err.Error()
 			d.log.Warn("cannot list the manifests; what was read stays", "error", err)
+		}
+		for _, m := range d.manifests {
+			m.gone = time.Time{} // with a new directory time starts anew
 		}
 		return changed, relist
 	}

@@ -153,6 +153,10 @@ func TestGoneForAMoment(t *testing.T) {
 	look(1, "rr1:2")
 	must(t, os.Remove(path))
 	look(time.Second, "rr1:2")
+	must(t, os.Remove(f.path))
+	look(time.Second, "rr1:2")
+	must(t, os.Mkdir(f.path, 0o755)) // whoever makes it anew has not filled it yet
+	look(time.Second, "rr1:2")
 	look(missing, "")
 }
 

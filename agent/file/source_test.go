@@ -45,7 +45,7 @@ func follow(t testing.TB, dir string) (*Source, <-chan struct{}) {
 func expect(t testing.TB, s *Source, want string) agent.Snapshot {
 	t.Helper()
 	var got agent.Snapshot
-	nettest.Eventually(t, 5*time.Second, func() error {
+	nettest.Eventually(t, 15*time.Second, func() error {
 		if got = s.Snapshot(); summary(got) != want {
 			return fmt.Errorf("in force %q, want %q, problems %v", summary(got), want, got.Problems)
 		}
@@ -56,7 +56,7 @@ func expect(t testing.TB, s *Source, want string) agent.Snapshot {
 
 func expectProblem(t testing.TB, s *Source, want string) {
 	t.Helper()
-	nettest.Eventually(t, 5*time.Second, func() error {
+	nettest.Eventually(t, 15*time.Second, func() error {
 		problems := s.Snapshot().Problems
 		if !slices.ContainsFunc(problems, func(p agent.Problem) bool { return strings.HasPrefix(p.String(), want) }) {
 			return fmt.Errorf("problems %v, want %q", problems, want)
@@ -84,7 +84,7 @@ func TestFilesComeChangeAndGo(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "peers.yaml")
 	s, _ := follow(t, dir)
-	nettest.Eventually(t, 5*time.Second, func() error {
+	nettest.Eventually(t, 15*time.Second, func() error {
 		if !s.Snapshot().Synced {
 			return fmt.Errorf("an empty directory is read, but not synced")
 		}
@@ -136,7 +136,7 @@ func TestSlowWriter(t *testing.T) {
 	must(t, err)
 	expectProblem(t, s, "peers.yaml: Unreadable: is open for writing") // after a while somebody should see it
 	must(t, f.Close())
-	nettest.Eventually(t, 5*time.Second, func() error {
+	nettest.Eventually(t, 15*time.Second, func() error {
 		if p := s.Snapshot().Problems; len(p) > 0 {
 			return fmt.Errorf("problems stay: %v", p)
 		}
@@ -353,7 +353,7 @@ func TestWatchFollowsThePath(t *testing.T) {
 		t.Fatal("the new directory is not watched")
 	}
 	put(t, filepath.Join(w.path, "peers.yaml"), peer)
-	for deadline := time.After(5 * time.Second); ; {
+	for deadline := time.After(15 * time.Second); ; {
 		select {
 		case e := <-w.events():
 			if e.Name == filepath.Join(w.path, "peers.yaml") {
