@@ -102,7 +102,6 @@ func (c *Client) converse(ctx context.Context) (started bool, err error) {
 	})
 	defer func() {
 		if started {
-			c.log.Info("connection to waymark-bfd ended", "error", err)
 			c.take(false, nil)
 		}
 	}()

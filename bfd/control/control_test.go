@@ -207,6 +207,23 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+func TestRequestOfAClientThatGoesAtOnce(t *testing.T) {
+	dir, speaker := t.TempDir(), udp.New(testLog(t))
+	newServer(t, dir, speaker)
+	for i := range 100 {
+		conn, err := net.Dial("unix", filepath.Join(dir, SocketName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer := fmt.Sprintf("192.0.2.%d", i+1)
+		if err := json.NewEncoder(conn).Encode(request{Version: Version, Sessions: sessions(peer)}); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		holds(t, speaker, peer)
+	}
+}
+
 func TestSocketIsTheOwners(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, SocketName)

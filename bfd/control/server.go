@@ -145,25 +145,26 @@ func poke(client chan struct{}) {
 // serve speaks with one client until it goes, or ctx ends.
 func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	context.AfterFunc(ctx, func() { conn.Close() })
 
 	client := make(chan struct{}, 1)
-	refused := make(chan error)
+	poke(client)
 	s.mu.Lock()
 	s.clients[client] = true
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.clients, client)
-		s.mu.Unlock()
-	}()
+	refused := make(chan error, 1)
+	var wait sync.WaitGroup
+	wait.Go(func() { s.write(ctx, conn, client, refused) })
+	s.read(ctx, conn, refused)
+	cancel()
+	wait.Wait()
+	s.mu.Lock()
+	delete(s.clients, client)
+	s.mu.Unlock()
+}
 
-	go func() {
-		defer cancel()
-		s.read(ctx, conn, refused)
-	}()
-	poke(client)
+// write reports whenever there is news: for all clients, or about a request of this one.
+func (s *Server) write(ctx context.Context, conn *net.UnixConn, client <-chan struct{}, refused <-chan error) {
 	var refusal error
 	out := json.NewEncoder(conn)
 	for {
@@ -180,13 +181,15 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 		report.Sessions, report.Dropped = s.sessions.Status()
 		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if err := out.Encode(report); err != nil {
-			return // the client has gone, or hangs
+			// The client has gone or hangs. What it has asked for before is read to the end, and its end closes.
+			_ = conn.CloseWrite()
+			return
 		}
 	}
 }
 
 // read carries out requests and passes on why one was refused, or nil.
-func (s *Server) read(ctx context.Context, conn net.Conn, refused chan<- error) {
+func (s *Server) read(ctx context.Context, conn net.Conn, refused chan error) {
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, maxRequest)
 	for lines.Scan() {
@@ -198,10 +201,10 @@ func (s *Server) read(ctx context.Context, conn net.Conn, refused chan<- error) 
 			s.log.Error("BFD request refused, sessions stay as they are", "error", err)
 		}
 		select {
-		case refused <- err:
-		case <-ctx.Done():
-			return
+		case <-refused: // of an earlier request, not reported yet
+		default:
 		}
+		refused <- err
 	}
 	if err := lines.Err(); err != nil && ctx.Err() == nil {
 		s.log.Error("BFD request cannot be read", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,8 @@ func (s *Speaker) closeListeners() {
 // receive takes in what has arrived. It ends at some number of packets, so that a flood does not stop the timers.
 func (s *Speaker) receive(l *listener) {
 	for range 4 * portCount {
-		n, oobn, _, from, err := unix.Recvmsg(l.fd, l.buf[:], l.oob[:], unix.MSG_DONTWAIT)
+		// Of package syscall, since the one in x/sys/unix makes a second system call for each packet.
+		n, oobn, _, from, err := syscall.Recvmsg(l.fd, l.buf[:], l.oob[:], unix.MSG_DONTWAIT)
 		if err == unix.EINTR {
 			continue
 		}

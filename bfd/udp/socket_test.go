@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,11 +77,11 @@ func (st *station) hear(t *testing.T) heard {
 	var buf, oob [256]byte
 	var h heard
 	nettest.Eventually(t, 3*time.Second, func() error {
-		n, oobn, _, from, err := unix.Recvmsg(st.fd, buf[:], oob[:], unix.MSG_DONTWAIT)
+		n, oobn, _, from, err := syscall.Recvmsg(st.fd, buf[:], oob[:], unix.MSG_DONTWAIT)
 		if err != nil {
 			return err
 		}
-		h.from, h.fromPort = source(from), from.(*unix.SockaddrInet4).Port
+		h.from, h.fromPort = source(from), from.(*syscall.SockaddrInet4).Port
 		h.ttl = readMeta(oob[:oobn]).ttl
 		h.packet, err = bfd.Parse(buf[:n])
 		return err
