@@ -75,6 +75,15 @@ func newLab(t testing.TB) lab {
 	for _, addr := range []string{neighbour4, neighbour6} {
 		tellSource(t, l.neighbour, addr)
 	}
+	// A new link drops packets until the kernel's link watch has seen its carrier, which takes seconds on a busy machine.
+	for _, ns := range []nettest.NS{l.pod, l.machine, nettest.Self} {
+		for _, addr := range []string{outside4, outside6} {
+			nettest.Eventually(t, 30*time.Second, func() error {
+				_, err := seen(ns, "udp", "", addr)
+				return err
+			})
+		}
+	}
 	return l
 }
 
