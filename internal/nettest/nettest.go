@@ -21,15 +21,22 @@ const inside = "WAYMARK_NETTEST_INSIDE"
 
 // Main is called from TestMain. It runs the tests in fresh namespaces and exits with their result.
 func Main(m *testing.M) {
+	Isolate()
+	os.Exit(m.Run())
+}
+
+// Isolate returns in fresh namespaces: the first time it is called it runs the program again in them, and exits with the
+// result of that.
+func Isolate() {
 	if os.Getenv(inside) == "1" {
 		if err := prepare(); err != nil {
 			fmt.Fprintln(os.Stderr, "nettest:", err)
 			os.Exit(1)
 		}
-		os.Exit(m.Run())
+		return
 	}
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "nettest: these tests make network namespaces and need root")
+		fmt.Fprintln(os.Stderr, "nettest: network namespaces need root")
 		os.Exit(1)
 	}
 	os.Exit(reexec())
