@@ -60,11 +60,11 @@ func newLab(t testing.TB) lab {
 	behind("machine", l.machine, "172.16.0.1/24", "fd16::1/64", machine4+"/24", machine6+"/64")
 	nettest.Join(t, nettest.Self, "eth0", []string{node4 + "/24", node6 + "/64", "192.0.2.77/24"}, l.outside, "eth0", []string{"192.0.2.2/24", "2001:db8::2/64"})
 	for _, addr := range []string{outside4, outside6, elsewhere4, elsewhere6} {
-		l.outside.IP(t, "addr add "+addr+" dev lo")
-		via := " via 192.0.2.2"
+		via, flags := " via 192.0.2.2", ""
 		if strings.Contains(addr, ":") {
-			via = " via 2001:db8::2"
+			via, flags = " via 2001:db8::2", " nodad"
 		}
+		l.outside.IP(t, "addr add "+addr+" dev lo"+flags)
 		nettest.Self.IP(t, "route add "+addr+via)
 	}
 	l.outside.IP(t, "route add default via "+node4)
