@@ -129,7 +129,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.status = Status{Node: a.Node, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
 	ticker := time.NewTicker(resync)
 	defer ticker.Stop()
-	a.Notify(TriggerSource)
 	for {
 		select {
 		case <-ctx.Done():
@@ -179,7 +178,11 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		a.publish()
 		return
 	}
-	a.snapshot = a.Source.Snapshot()
+	snapshot := a.Source.Snapshot()
+	if !snapshot.Synced && len(snapshot.Nodes) == 0 && len(snapshot.Problems) == 0 {
+		return // nothing has been read yet; the source notifies when it has
+	}
+	a.snapshot = snapshot
 	a.failures.observe(a.Paths)
 	a.follow(Decide(a.Node, a.snapshot, Facts{
 		Restarting:   remembered.Restarted,

@@ -148,6 +148,7 @@ func start(t *testing.T, w *world, memory Memory, withdraw bool) (a *Agent, stop
 		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Paths: fakePaths{w},
 		Memory: memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
 	}
+	a.Notify(TriggerSource)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()

@@ -70,15 +70,8 @@ spec: {destinationsFrom: DatacenterNetwork, source: Pod}
 // Speak writes the BGP objects: one peer, the router, with these lines added to its spec.
 func (l *Lab) Speak(t testing.TB, peer ...string) {
 	t.Helper()
-	l.Write(t, "bgp.yaml", `
-apiVersion: waymark.io/v1alpha1
-kind: BGPConfiguration
-metadata: {name: default}
-spec:
-  asn: 64513
-  gracefulRestart: {enabled: true, restartTime: 60s}
-  learn: {accept: [{prefix: 192.0.2.0/24}]}
----
+	l.Accept(t, "{prefix: 192.0.2.0/24}")
+	l.Write(t, "peer.yaml", `
 apiVersion: waymark.io/v1alpha1
 kind: BGPPeer
 metadata: {name: router}
@@ -87,6 +80,20 @@ spec:
   asn: 64512
   timers: {hold: 9s, keepalive: 3s, connectRetry: 1s}
   `+strings.Join(peer, "\n  ")+"\n")
+}
+
+// Accept writes the BGPConfiguration, with the rules of what to learn.
+func (l *Lab) Accept(t testing.TB, rules string) {
+	t.Helper()
+	l.Write(t, "bgp.yaml", `
+apiVersion: waymark.io/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  asn: 64513
+  gracefulRestart: {enabled: true, restartTime: 60s}
+  learn: {accept: [`+rules+`]}
+`)
 }
 
 // Write puts a manifest into the agent's directory in one step.
@@ -104,7 +111,7 @@ func (l *Lab) Write(t testing.TB, name, text string) {
 // Agent starts the agent on the node.
 func (l *Lab) Agent(t testing.TB, args ...string) *nettest.Process {
 	t.Helper()
-	return l.Node.Start(t, binary(t, "waymark-agent"), append([]string{
+	return l.Node.Start(t, program(t, "waymark-agent"), append([]string{
 		"--node", "node", "--source", "dir:" + l.Manifests, "--run-dir", l.RunDir,
 	}, args...)...)
 }
@@ -112,13 +119,13 @@ func (l *Lab) Agent(t testing.TB, args ...string) *nettest.Process {
 // BFD starts waymark-bfd on the node.
 func (l *Lab) BFD(t testing.TB) *nettest.Process {
 	t.Helper()
-	return l.Node.Start(t, binary(t, "waymark-bfd"), "--run-dir", l.RunDir)
+	return l.Node.Start(t, program(t, "waymark-bfd"), "--run-dir", l.RunDir)
 }
 
 // Status asks the agent.
 func (l *Lab) Status(t testing.TB) (s agent.Status, err error) {
 	t.Helper()
-	out, err := l.Node.Try(binary(t, "waymark"), "status", "--run-dir", l.RunDir, "-o", "json")
+	out, err := l.Node.Try(program(t, "waymark"), "status", "--run-dir", l.RunDir, "-o", "json")
 	if err != nil {
 		return s, err
 	}

@@ -3,8 +3,8 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
@@ -19,14 +19,16 @@ func TestMain(m *testing.M) {
 		nettest.Main(m)
 	case roleStream:
 		playStream()
+	case roleRawPeer:
+		playRawPeer()
 	default:
 		fmt.Fprintln(os.Stderr, "unknown role", role)
 		os.Exit(1)
 	}
 }
 
-// binary is the path of a program that `make build` has made.
-func binary(t testing.TB, name string) string {
+// program is the path of a program that `make build` has made.
+func program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "bin", name))
 	if err != nil {
@@ -41,13 +43,29 @@ func binary(t testing.TB, name string) string {
 // play starts this test binary in a role in a namespace.
 func play(t testing.TB, ns nettest.NS, role string, args ...string) *nettest.Process {
 	t.Helper()
+	words := roleCommand(t, role, args)
+	return ns.Start(t, words[0], words[1:]...)
+}
+
+// playWith runs this test binary in a role to its end, with input, and returns what it prints.
+func playWith(t testing.TB, ns nettest.NS, input, role string, args ...string) string {
+	t.Helper()
+	words := roleCommand(t, role, args)
+	cmd := ns.Command(words[0], words[1:]...)
+	cmd.Stdin = strings.NewReader(input)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v", role, err)
+	}
+	return string(out)
+}
+
+func roleCommand(t testing.TB, role string, args []string) []string {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, err := exec.LookPath("env")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ns.Start(t, env, append([]string{roleVariable + "=" + role, self}, args...)...)
+	return append([]string{"env", roleVariable + "=" + role, self}, args...)
 }
