@@ -162,7 +162,7 @@ protocol bgp node {
   connect delay time 1; connect retry time 1; error wait time 1, 2;
   graceful restart on;
   ` + bgp + `
-  ipv4 { import all; export where source = RTS_DEVICE; };
+  ipv4 { import all; export where source ~ [RTS_DEVICE, RTS_STATIC]; };
 }
 `
 }

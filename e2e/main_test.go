@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,19 @@ import (
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
+
+// roleGet fetches one URL and prints the body.
+const roleGet = "get"
+
+func playGet() {
+	response, err := http.Get(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	_, _ = io.Copy(os.Stdout, response.Body)
+	os.Exit(0)
+}
 
 // The test binary plays the hosts too: it runs itself in a namespace with one of these words in the environment.
 const roleVariable = "WAYMARK_E2E_ROLE"
@@ -21,6 +36,8 @@ func TestMain(m *testing.M) {
 		playStream()
 	case roleRawPeer:
 		playRawPeer()
+	case roleGet:
+		playGet()
 	default:
 		fmt.Fprintln(os.Stderr, "unknown role", role)
 		os.Exit(1)
