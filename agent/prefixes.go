@@ -29,9 +29,10 @@ func (d *decision) podPrefixes() (all, announced []netip.Prefix) {
 	others = append(others, d.datacenterClaims()...)
 	refused := map[netip.Prefix]bool{}
 	for _, c := range ipam.Conflicts(own, others) {
-		if c.Other.Kind == ipam.DatacenterNetwork && slices.Contains(d.facts.Announced, c.Own.Prefix) {
-			d.problem(object, "Overlap", "%v; it was announced before the network was declared and stays: "+
-				"withdraw it by a drain, or correct the DatacenterNetwork", c)
+		if slices.Contains(d.facts.Announced, c.Own.Prefix) {
+			// A mistake in another object must not cut off pods that are reached now.
+			d.problem(object, "Overlap", "%v; it was announced before and stays: correct the one that is wrong, "+
+				"or drain the node to withdraw it", c)
 			continue
 		}
 		d.problem(object, "Overlap", "%v: not announced", c)

@@ -77,6 +77,10 @@ func (d *decision) policy(p *v1alpha1.EgressPolicy, inside []netip.Prefix) (nat.
 		// All were malformed. An empty list means everything, and that is not what was meant.
 		return nat.Policy{}, false
 	}
+	if err := policy.Validate(); err != nil {
+		d.problem(object, "Invalid", "%v", err)
+		return nat.Policy{}, false
+	}
 	return policy, true
 }
 

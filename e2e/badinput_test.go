@@ -37,7 +37,10 @@ func TestBadInputLosesNothing(t *testing.T) {
 		{"missing Secret", "bad.yaml", fmt.Sprintf(peer, ", passwordSecret: {namespace: a, name: b, key: c}"), []string{"BGPPeer/bad", "Secret a/b"}},
 		{"two configurations", "more.yaml", "apiVersion: waymark.io/v1alpha1\nkind: BGPConfiguration\nmetadata: {name: default}\nspec: {asn: 1}\n",
 			[]string{"more.yaml:1", "BGPConfiguration"}},
-		{"overlap with another node", "other.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: other}\nspec: {podCIDR: 10.244.0.0/16}\n", nil},
+		{"overlap with an older node", "other.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: another}\nspec: {podCIDR: 10.244.0.0/16}\n",
+			[]string{"Node/node", "10.244.0.0/16 of Node another"}},
+		{"overlap with the datacenter", "sources.yaml", "apiVersion: waymark.io/v1alpha1\nkind: DatacenterNetwork\nmetadata: {name: default}\nspec: {cidrs: [10.0.0.0/8]}\n",
+			[]string{"Node/node", "10.0.0.0/8 of DatacenterNetwork default"}},
 		{"unknown kind", "what.yaml", "apiVersion: waymark.io/v1alpha1\nkind: BGPPear\nmetadata: {name: x}\n", []string{"what.yaml:", "BGPPear"}},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
