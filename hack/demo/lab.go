@@ -217,9 +217,12 @@ func words(line string) []string {
 	return append(strings.Fields(head), "{"+block)
 }
 
+// commandLimit is far more than any command takes, even the pings on a busy machine.
+const commandLimit = 5 * time.Minute
+
 // capture runs a command and returns what it prints. An error has the command, how it ended, and what it said.
 func capture(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), marker)

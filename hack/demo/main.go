@@ -68,8 +68,10 @@ func run(ctx context.Context, keep bool) (err error) {
 	s := &story{lab: &lab{daemons: map[string]*daemon{}}}
 	err = s.tell(ctx)
 	if ctx.Err() != nil {
-		fmt.Println("\nInterrupted: everything is removed.")
-		return errors.Join(errors.New("interrupted"), removed())
+		if err := removed(); err != nil {
+			return err
+		}
+		return errors.New("interrupted: everything is removed")
 	}
 	if err != nil {
 		s.showLogs()

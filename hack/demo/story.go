@@ -113,7 +113,7 @@ func (s *story) datacenter(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.show(ctx, "ip", "netns")
+	return s.show(ctx, "ip", "-n", nodes[0].ns(), "-brief", "address")
 }
 
 func answers(ctx context.Context, command []string) error {

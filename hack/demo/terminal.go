@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -12,15 +14,17 @@ import (
 const logLines = 15
 
 // announce prints a command as a reader could type it.
-func (s *story) announce(args ...string) {
-	line := "   $"
-	for _, arg := range args {
+func (s *story) announce(args ...string) { fmt.Println("   $", commandLine(args)) }
+
+func commandLine(args []string) string {
+	quoted := make([]string, len(args))
+	for i, arg := range args {
+		quoted[i] = arg
 		if strings.ContainsAny(arg, " |{") {
-			arg = "'" + arg + "'"
+			quoted[i] = "'" + arg + "'"
 		}
-		line += " " + arg
 	}
-	fmt.Println(line)
+	return strings.Join(quoted, " ")
 }
 
 func (s *story) output(text string) {
@@ -58,7 +62,7 @@ func (s *story) summary() {
 }
 
 func (s *story) showLogs() {
-	for name := range s.lab.daemons {
+	for _, name := range slices.Sorted(maps.Keys(s.lab.daemons)) {
 		text, err := os.ReadFile(logPath(name))
 		if err != nil || len(text) == 0 {
 			continue
@@ -72,26 +76,20 @@ func (s *story) showLogs() {
 func (s *story) lookAround() {
 	n := nodes[0]
 	fmt.Println("\nThe datacenter stays up. To look around, from this directory:")
-	for _, hint := range []struct {
-		what    string
-		command []string
-	}{
-		{"a node's state; its BGP", []string{"bin/waymark", "status", "--run-dir", n.runDir()}},
-		{"", []string{"bin/gobgp", "--target", "unix://" + filepath.Join(n.runDir(), "gobgp.sock"), "neighbor"}},
-		{"the reflector's routes", []string{"bin/gobgp", "--target", "unix://" + reflectorSocket, "global", "rib"}},
-		{"what a node has learned", []string{"ip", "-n", n.ns(), "route", "show", "proto", "179"}},
-		{"with which source pods leave", within(n.ns(), "nft", "list", "table", "inet", "waymark")},
-		{"metrics", within(n.ns(), "curl", "-s", "http://127.0.0.1:9470/metrics")},
-		{"a pod; the registry", curl(outside, n.pod)},
-		{"", askRegistry(n.podNS(), registry)},
-		{"a shell on a node", within(n.ns(), "bash")},
-		{"the manifests: a change takes effect at once", []string{"ls", n.manifestsDir()}},
-		{"the logs", []string{"ls", logDir}},
+	for _, hint := range []struct{ what, command string }{
+		{"a node's state", "bin/waymark status --run-dir " + n.runDir()},
+		{"its BGP", "bin/gobgp --target unix://" + filepath.Join(n.runDir(), "gobgp.sock") + " neighbor"},
+		{"the reflector's routes", "bin/gobgp --target unix://" + reflectorSocket + " global rib"},
+		{"what a node has learned", "ip -n " + n.ns() + " route show proto 179"},
+		{"with which source pods leave", commandLine(within(n.ns(), "nft", "list", "table", "inet", "waymark"))},
+		{"metrics", commandLine(within(n.ns(), "curl", "-s", "127.0.0.1:9470/metrics")) + " | grep ^waymark"},
+		{"a pod, from the outside host", commandLine(curl(outside, n.pod))},
+		{"how the registry sees a pod", commandLine(askRegistry(n.podNS(), registry))},
+		{"a shell on a node", commandLine(within(n.ns(), "bash"))},
+		{"the manifests: a change takes effect at once", "ls " + n.manifestsDir()},
+		{"the logs", "ls " + logDir},
 	} {
-		if hint.what != "" {
-			fmt.Printf("\n   # %s\n", hint.what)
-		}
-		s.announce(hint.command...)
+		fmt.Printf("\n   # %s\n   $ %s\n", hint.what, hint.command)
 	}
 	fmt.Println("\nmake demo-down removes everything.")
 }
