@@ -17,8 +17,17 @@ build: ## static binaries in bin/
 	$(GO) build -trimpath -o bin/gobgp github.com/osrg/gobgp/v4/cmd/gobgp
 
 .PHONY: test
-test: deps build ## everything: pure packages, adapters in namespaces, interoperation, stories
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+test: deps build verify ## everything: pure packages, adapters in namespaces, interoperation, stories
+	CGO_ENABLED=1 $(GO) test -race -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
+	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m ./...
+
+FUZZTIME ?= 20s
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+		$(GO) test -run '^$$' -fuzz . -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+	done
 
 .PHONY: verify
 verify: ## gofmt, go vet, staticcheck
