@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,33 @@ func TestForeignRouteBesideOurs(t *testing.T) {
 				t.Errorf("left are:\n%s\nwant the two static routes alone", have)
 			}
 		})
+	}
+}
+
+// Another program's route comes after the kernel has been read and before ours is written.
+func TestForeignRouteAppearsDuringApply(t *testing.T) {
+	lab(t)
+	table := newTable(t)
+	want := routes{"10.1.0.0/16": r1, "10.2.0.0/16": r1, "2001:db8:a::/48": r1v6, "2001:db8:b::/48": r1v6}
+	d := want.desired()
+	others := ""
+	d.Routes = func(yield func(netip.Prefix, []netip.Addr) bool) {
+		if others == "" {
+			nettest.Self.IP(t, "route add 10.1.0.0/16 via "+r2+" proto static metric 200")
+			nettest.Self.IP(t, "-6 route add 2001:db8:a::/48 via "+r2v6+" proto static metric 200")
+			others = notOurs(t)
+		}
+		want.all()(yield)
+	}
+	result := apply(t, table, d)
+	for _, prefix := range []string{"10.1.0.0/16", "2001:db8:a::/48"} {
+		if have := reasonFor(t, result, prefix); !strings.Contains(have, "another program (protocol static)") {
+			t.Errorf("%s is refused because %q", prefix, have)
+		}
+	}
+	expect(t, routes{"10.2.0.0/16": r1, "2001:db8:b::/48": r1v6})
+	if after := notOurs(t); after != others {
+		t.Errorf("routes of others before:\n%s\nafter:\n%s", others, after)
 	}
 }
 

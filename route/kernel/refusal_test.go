@@ -62,7 +62,7 @@ func TestRecursiveNextHop(t *testing.T) {
 		"10.1.0.0/16": far4, "2001:db8:a::/48": far6,
 		"0.0.0.0/0": r1, "203.0.113.0/24": r1, "::/0": r1v6, // ours, and no help
 	}
-	results := keepApplied(t, table, desired.desired(), watch(t, table))
+	keepApplied(t, table, desired.desired(), watch(t, table))
 	base := routes{"0.0.0.0/0": r1, "203.0.113.0/24": r1, "::/0": r1v6}
 	expect(t, base)
 	with := func(hop4, hop6 string) routes {
@@ -79,9 +79,17 @@ func TestRecursiveNextHop(t *testing.T) {
 	nettest.Self.IP(t, "route del 203.0.113.0/25")
 	nettest.Self.IP(t, "-6 route del 2001:db8:3::/64")
 	nettest.Eventually(t, second, func() error { return differs(t, base) })
-	for len(results) > 0 {
-		<-results
-	}
+}
+
+// A gateway behind a link that is down is not used, though the other program's route still names it.
+func TestRecursiveNextHopOverALinkThatIsDown(t *testing.T) {
+	lab(t)
+	table := newTable(t)
+	keepApplied(t, table, routes{"10.1.0.0/16": far4}.desired(), watch(t, table))
+	nettest.Self.IP(t, "route add 203.0.113.0/24 nexthop via "+r1+" nexthop via "+r2)
+	nettest.Eventually(t, second, func() error { return differs(t, routes{"10.1.0.0/16": r1 + "," + r2}) })
+	nettest.Self.IP(t, "link set eth0 down")
+	nettest.Eventually(t, second, func() error { return differs(t, routes{"10.1.0.0/16": r2}) })
 }
 
 // Host routes to gateways, learned from somebody, must not make the gateways unusable for the routes that follow.
