@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,6 +57,7 @@ func (s *Server) ServeSocket(ctx context.Context, path string) error {
 		for prefix, hops := range s.Learned {
 			routes = append(routes, LearnedRoute{prefix, hops})
 		}
+		slices.SortFunc(routes, func(a, b LearnedRoute) int { return a.Prefix.Compare(b.Prefix) })
 		answer(w, routes)
 	})
 	return serve(ctx, listener, mux)
