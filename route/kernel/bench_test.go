@@ -15,7 +15,7 @@ import (
 	"github.com/waymark-bgp/waymark/route"
 )
 
-// table100k is routes as the speaker gives them: in no order that helps, with shared sets of next hops.
+// learned is routes as the speaker gives them, with shared sets of next hops.
 type learned struct {
 	prefixes []netip.Prefix
 	nextHops [][]netip.Addr
@@ -97,15 +97,19 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		})
 		b.Run(c.name+"/apply", func(b *testing.B) {
+			table := newTable(b)
+			watch(b, table)
+			b.ReportAllocs()
+			b.ResetTimer()
 			for range b.N {
-				table := New()
-				result, err := table.Apply(context.Background(), c.l.desired())
+				result := apply(b, table, c.l.desired())
 				b.StopTimer()
-				if err != nil || result.Added != len(c.l.prefixes) {
-					b.Fatal(result, err)
+				if result.Added != len(c.l.prefixes) {
+					b.Fatal(result)
 				}
-				table.Close()
-				empty(b)
+				if err := table.RemoveAll(context.Background()); err != nil {
+					b.Fatal(err)
+				}
 				b.StartTimer()
 			}
 		})
