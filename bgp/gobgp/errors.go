@@ -64,12 +64,12 @@ func (h *logHandler) learn(r slog.Record) {
 		values[a.Key] = a.Value
 		return true
 	})
-	reason := ""
+	reason, weak := "", false
 	switch r.Message {
 	case "failed to connect":
 		reason = connectError(values["Error"].String())
 	case "outgoing connection IO error":
-		reason = "the peer accepts TCP and closes it again: it expects another address than ours, or none"
+		reason, weak = "the peer accepts TCP and closes it again: it expects another address than ours, or none", true
 	case "hold timer expired":
 		reason = "hold timer expired"
 	case "graceful restart timer expired":
@@ -78,40 +78,43 @@ func (h *logHandler) learn(r slog.Record) {
 		"Session will be reset due to malformed BGP update message":
 		reason = "malformed message from the peer: " + values["Error"].String()
 	case "received notification":
-		reason = "peer closed: " + notification(values["Code"].Int64(), values["Subcode"].Int64(), values["Communicated-Reason"].String())
+		reason = "peer closed: " + notification(values["Code"].Int64(), values["Subcode"].Int64())
+		if said, ok := values["Communicated-Reason"]; ok && said.String() != "" {
+			reason += fmt.Sprintf(": %q", said.String())
+		}
 	case "sent notification":
 		h.speaker.refused(h.session, values["Code"].Int64(), values["Subcode"].Int64())
 	case "Peer Down":
-		h.speaker.explain(h.session, "the connection broke", true)
+		switch values["Reason"].String() {
+		case "read-failed", "write-failed", "graceful-restart":
+			reason, weak = "the connection broke", true
+		}
 	}
 	if reason != "" {
-		h.speaker.explain(h.session, reason, false)
+		h.speaker.explain(h.session, reason, weak)
 	}
 }
 
-// explain sets why a session is down; only if there is no better reason yet if fallback.
-func (s *Speaker) explain(n *session, reason string, fallback bool) {
+// explain sets why a session is down. A weak reason gives way to a better one, and does not replace it.
+func (s *Speaker) explain(n *session, reason string, weak bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !n.over && (!fallback || n.state.LastError == "") {
-		n.state.LastError = reason
+	if n.over || weak && !n.weak && n.state.LastError != "" {
+		return
 	}
+	n.state.LastError, n.weak = reason, weak
 }
 
 // refused is called when we have closed a session with a NOTIFICATION.
 func (s *Speaker) refused(n *session, code, subcode int64) {
 	switch {
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_PEER_AS:
-		s.mu.Lock()
-		if !strings.HasPrefix(n.state.LastError, saysAS) {
-			n.state.LastError = fmt.Sprintf("peer says another AS than the configured %d", n.peer.ASN)
-		}
-		s.mu.Unlock()
+		s.explain(n, fmt.Sprintf("peer says another AS than the configured %d", n.peer.ASN), true)
 		go s.overhear(n)
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER:
 		s.explain(n, "the peer has our router ID, or none", false)
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR:
-		s.explain(n, "refused the peer's OPEN: "+notification(code, subcode, ""), false)
+		s.explain(n, "refused the peer's OPEN: "+notification(code, subcode), false)
 	case code == packet.BGP_ERROR_FSM_ERROR:
 		go s.overhear(n) // GoBGP's answer to a NOTIFICATION instead of an OPEN
 	}
@@ -120,21 +123,18 @@ func (s *Speaker) refused(n *session, code, subcode int64) {
 // connectError shortens the error of a dial.
 func connectError(text string) string {
 	if strings.Contains(text, "timeout") {
-		return "no answer on TCP: filtered, or the MD5 passwords differ"
+		return "no answer on TCP: nobody there, filtered, or the MD5 passwords differ"
 	}
-	return "TCP: " + text[strings.LastIndex(text, ": ")+1:]
+	return "TCP: " + text[strings.LastIndex(text, ": ")+2:]
 }
 
-// notification puts the codes of RFC 4271, section 4.5, RFC 4486 and RFC 9384 into words, with what the peer has to say to it.
-func notification(code, subcode int64, communication string) string {
-	text := strings.TrimSpace(fmt.Sprintf("%s (NOTIFICATION %d/%d)", notifications[[2]int64{code, subcode}], code, subcode))
-	if text[0] == '(' {
-		text = packet.NewNotificationErrorCode(uint8(code), uint8(subcode)).String()
+// notification puts the codes of RFC 4271, section 4.5, RFC 4486 and RFC 9384 into words.
+func notification(code, subcode int64) string {
+	text, ok := notifications[[2]int64{code, subcode}]
+	if !ok {
+		return packet.NewNotificationErrorCode(uint8(code), uint8(subcode)).String()
 	}
-	if communication != "" {
-		text += fmt.Sprintf(": %q", communication)
-	}
-	return text
+	return fmt.Sprintf("%s (NOTIFICATION %d/%d)", text, code, subcode)
 }
 
 var notifications = map[[2]int64]string{

@@ -99,7 +99,7 @@ func (s *Speaker) Learned(yield func(netip.Prefix, []netip.Addr) bool) {
 func (s *Speaker) pathsSelected(in *instance, paths []*apiutil.Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != in {
+	if s.current != in || s.frozen {
 		return
 	}
 	changed := false

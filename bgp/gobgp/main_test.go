@@ -20,7 +20,7 @@ import (
 
 // The test binary is also a speaker of its own, to be killed, and a GoBGP daemon, to be a peer.
 const (
-	asSpeaker = "WAYMARK_TEST_SPEAKER" // directory with config.json
+	asSpeaker = "WAYMARK_TEST_SPEAKER" // directory with job.json
 	asGoBGP   = "WAYMARK_TEST_GOBGP"   // directory with gobgpd.toml
 )
 
@@ -42,18 +42,26 @@ func exit(err error) {
 	os.Exit(0)
 }
 
+// speakerJob is in what a speaker of its own differs from speakerConfig.
+type speakerJob struct {
+	Restarting bool
+	Announce   []bgp.Announcement
+}
+
 // runSpeaker is an agent that knows BGP only. SIGTERM stops it gracefully, SIGUSR1 withdraws.
 func runSpeaker(dir string) error {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGUSR1)
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	text, err := os.ReadFile(filepath.Join(dir, "job.json"))
 	if err != nil {
 		return err
 	}
-	var c bgp.Config
-	if err := json.Unmarshal(text, &c); err != nil {
+	var job speakerJob
+	if err := json.Unmarshal(text, &job); err != nil {
 		return err
 	}
+	c := speakerConfig()
+	c.GracefulRestart.Restarting, c.Announce = job.Restarting, job.Announce
 	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), filepath.Join(dir, "gobgp.sock"), false, func() {})
 	if err := s.Apply(context.Background(), c); err != nil {
 		return err

@@ -10,8 +10,6 @@ import (
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-const saysAS = "peer says AS "
-
 // overhear finds out what a peer says that is not let in. GoBGP drops an OPEN with the wrong AS and a NOTIFICATION that comes
 // before the session is up without telling what was in it; a raw socket sees the peer's next try. It needs CAP_NET_RAW;
 // without, the reason stays as vague as GoBGP tells it.
@@ -75,10 +73,10 @@ func overheard(segment []byte, asn uint32) string {
 		switch body := message.Body.(type) {
 		case *packet.BGPOpen:
 			if says := openAS(body); says != asn {
-				return fmt.Sprintf("%s%d, configured %d", saysAS, says, asn)
+				return fmt.Sprintf("peer says AS %d, configured %d", says, asn)
 			}
 		case *packet.BGPNotification:
-			return "peer closed: " + notification(int64(body.ErrorCode), int64(body.ErrorSubcode), "")
+			return "peer closed: " + notification(int64(body.ErrorCode), int64(body.ErrorSubcode))
 		}
 	}
 	return ""

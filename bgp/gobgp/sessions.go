@@ -23,6 +23,7 @@ type session struct {
 	restart     bgp.GracefulRestart
 	added       bool          // GoBGP knows it; used by Apply alone
 	state       bgp.PeerState // without the counts
+	weak        bool          // state.LastError is a guess
 	up          atomic.Bool   // Established; read for every log record of GoBGP
 	everUp      bool
 	over        bool // the peer has sent more than MaxPrefixes: closed until its configuration changes

@@ -36,6 +36,7 @@ type Speaker struct {
 
 	mu      sync.RWMutex
 	current *instance // whose events count
+	frozen  bool      // learned stays as it is
 	learned table
 	// Only who holds applying changes these, with mu held too; so either is enough to read them.
 	config    bgp.Config
@@ -140,6 +141,7 @@ func (s *Speaker) start(ctx context.Context, config bgp.Config) error {
 	s.local = map[netip.Addr]netip.Addr{}
 	s.mu.Lock()
 	s.current = in
+	s.frozen = false
 	s.announced = map[netip.Prefix]bgp.Announcement{}
 	s.sessions = map[netip.Addr]*session{}
 	s.learned = newTable()
@@ -187,7 +189,13 @@ func (s *Speaker) shutdown(ctx context.Context, graceful bool) error {
 	in := s.running
 	s.running = nil
 	s.mu.Lock()
-	s.current = nil // GoBGP withdraws what was learned as it goes down; that is no news
+	s.frozen = true // GoBGP withdraws what was learned as it goes down; that is no news
+	s.mu.Unlock()
+	if !graceful {
+		s.closeSessions(ctx, in)
+	}
+	s.mu.Lock()
+	s.current = nil
 	for _, session := range s.sessions {
 		session.down(bgp.Idle)
 	}
@@ -202,6 +210,30 @@ func (s *Speaker) shutdown(ctx context.Context, graceful bool) error {
 		return fmt.Errorf("stop BGP speaker: %w", err)
 	}
 	return nil
+}
+
+// closeSessions ends the sessions with a NOTIFICATION and waits until it is sent. GoBGP does not wait when it stops, and
+// closes what it has accepted with its listener: a peer that knows graceful restart would keep our routes.
+func (s *Speaker) closeSessions(ctx context.Context, in *instance) {
+	for address := range s.sessions {
+		err := in.DisablePeer(ctx, &api.DisablePeerRequest{Address: address.String(), Communication: "waymark-agent withdraws from this node"})
+		if err != nil {
+			s.log.Error("close a BGP session", "address", address, "error", err)
+		}
+	}
+	up := func() bool {
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		for _, n := range s.sessions {
+			if n.up.Load() {
+				return true
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(2 * time.Second); up() && time.Now().Before(deadline) && ctx.Err() == nil; {
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // touch says that there is something new. It never blocks.
