@@ -82,7 +82,7 @@ func (d *decision) identity(config *bgp.Config, addresses []netip.Addr) bool {
 	i := slices.IndexFunc(addresses, netip.Addr.Is4)
 	if i < 0 {
 		d.problem(object, "NoRouterID", "the node has no IPv4 address in status.addresses to take the router ID from: "+
-			"set annotation %s", v1alpha1.AnnotationRouterID)
+			"set annotation %s; BGP stays as it is", v1alpha1.AnnotationRouterID)
 		return false
 	}
 	config.RouterID = addresses[i]
@@ -262,7 +262,7 @@ func timers(t v1alpha1.Timers) bgp.Timers {
 	hold := duration(t.Hold, defaultHold)
 	return bgp.Timers{
 		Hold:         hold,
-		Keepalive:    duration(t.Keepalive, hold/3),
+		Keepalive:    duration(t.Keepalive, (hold / 3).Truncate(time.Second)),
 		ConnectRetry: duration(t.ConnectRetry, defaultConnectRetry),
 	}
 }

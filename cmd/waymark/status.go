@@ -13,6 +13,7 @@ import (
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/telemetry"
+	"github.com/waymark-bgp/waymark/bfd"
 )
 
 // shownRoutes is how many learned routes are printed unless all are asked for.
@@ -123,8 +124,12 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 
 func bfdText(p agent.PeerStatus, s agent.BFDStatus) string {
 	switch {
-	case p.BFD != nil:
+	case p.BFD != nil && p.BFD.Problem != "":
+		return fmt.Sprintf("%s: %s", p.BFD.State, p.BFD.Problem)
+	case p.BFD != nil && p.BFD.State == bfd.Up:
 		return fmt.Sprintf("%s, detects in %s", p.BFD.State, p.BFD.DetectionTime.Round(time.Millisecond))
+	case p.BFD != nil:
+		return p.BFD.State.String()
 	case p.BFDWanted && !s.Connected:
 		return "wanted, but waymark-bfd is not running"
 	case p.BFDWanted:
