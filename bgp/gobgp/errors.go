@@ -69,7 +69,7 @@ func (h *logHandler) learn(r slog.Record) {
 	case "failed to connect":
 		reason = connectError(values["Error"].String())
 	case "outgoing connection IO error":
-		reason, weak = "the peer accepts TCP and closes it again: it expects another address than ours, or none", true
+		reason, weak = "the peer accepts TCP and closes it again: it does not know our address, or waits after an earlier error", true
 	case "hold timer expired":
 		reason = "hold timer expired"
 	case "graceful restart timer expired":
@@ -143,6 +143,7 @@ var notifications = map[[2]int64]string{
 	{2, 6}:  "it does not accept our hold time",
 	{2, 7}:  "it misses a capability of ours",
 	{4, 0}:  "its hold timer expired",
+	{6, 0}:  "it gives no reason",
 	{6, 1}:  "too many prefixes from us",
 	{6, 2}:  "administratively shut down",
 	{6, 3}:  "it has deleted this neighbour",
