@@ -11,7 +11,7 @@ import (
 // table is what was learned and accepted. GoBGP keeps a kilobyte or so a route; this is what a caller needs of it, small
 // and quick to read. Routes with the same next hops from the same peers share them.
 type table struct {
-	routes map[netip.Prefix]*hops
+	routes prefixMap[*hops]
 	shared map[string]*hops
 	key    []byte // scratch
 }
@@ -27,12 +27,12 @@ type hops struct {
 type hop struct{ peer, next netip.Addr }
 
 func newTable() table {
-	return table{routes: map[netip.Prefix]*hops{}, shared: map[string]*hops{}}
+	return table{routes: newPrefixMap[*hops](), shared: map[string]*hops{}}
 }
 
 // set makes next the next hop of the path from a peer; an invalid one removes the path. It reports whether the route changed.
 func (t *table) set(prefix netip.Prefix, peer, next netip.Addr) bool {
-	old := t.routes[prefix]
+	old, _ := t.routes.get(prefix)
 	var buffer [8]hop
 	from := buffer[:0]
 	if old != nil {
@@ -55,10 +55,10 @@ func (t *table) set(prefix netip.Prefix, peer, next netip.Addr) bool {
 		}
 	}
 	if len(from) == 0 {
-		delete(t.routes, prefix)
+		t.routes.remove(prefix)
 		return true
 	}
-	t.routes[prefix] = t.share(from)
+	t.routes.set(prefix, t.share(from))
 	return true
 }
 
@@ -88,7 +88,7 @@ func (t *table) share(from []hop) *hops {
 func (s *Speaker) Learned(yield func(netip.Prefix, []netip.Addr) bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for prefix, h := range s.learned.routes {
+	for prefix, h := range s.learned.routes.all() {
 		if !yield(prefix, h.addresses) {
 			return
 		}

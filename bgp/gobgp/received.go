@@ -12,7 +12,7 @@ import (
 // received is which prefixes a peer has sent, before any filter. GoBGP could count them too, but copies its whole table to
 // do so, and for a prefix limit it does that at every UPDATE.
 type received struct {
-	prefixes map[netip.Prefix]uint32 // to the number of the session that sent it last
+	prefixes prefixMap[uint32] // to the number of the session that sent it last
 	session  uint32
 	count    map[bgp.Family]int
 	accepted int
@@ -20,26 +20,26 @@ type received struct {
 }
 
 func newReceived() received {
-	return received{prefixes: map[netip.Prefix]uint32{}, count: map[bgp.Family]int{}}
+	return received{prefixes: newPrefixMap[uint32](), count: map[bgp.Family]int{}}
 }
 
 func (r *received) next() { r.session++ }
 
 func (r *received) clear() {
-	r.prefixes, r.count, r.counted = map[netip.Prefix]uint32{}, map[bgp.Family]int{}, false
+	r.prefixes, r.count, r.counted = newPrefixMap[uint32](), map[bgp.Family]int{}, false
 }
 
 func (r *received) set(p netip.Prefix) {
-	if _, ok := r.prefixes[p]; !ok {
+	if _, ok := r.prefixes.get(p); !ok {
 		r.count[bgp.FamilyOf(p)]++
 		r.counted = false
 	}
-	r.prefixes[p] = r.session
+	r.prefixes.set(p, r.session)
 }
 
 func (r *received) remove(p netip.Prefix) {
-	if _, ok := r.prefixes[p]; ok {
-		delete(r.prefixes, p)
+	if _, ok := r.prefixes.get(p); ok {
+		r.prefixes.remove(p)
 		r.count[bgp.FamilyOf(p)]--
 		r.counted = false
 	}
@@ -47,7 +47,7 @@ func (r *received) remove(p netip.Prefix) {
 
 // sweep removes what only an earlier session had sent.
 func (r *received) sweep(f bgp.Family) {
-	for p, session := range r.prefixes {
+	for p, session := range r.prefixes.all() {
 		if session != r.session && bgp.FamilyOf(p) == f {
 			r.remove(p)
 		}
@@ -58,14 +58,14 @@ func (r *received) sweep(f bgp.Family) {
 func (r *received) counts(first, second []bgp.FilterRule) (all, accepted int) {
 	if !r.counted {
 		r.accepted = 0
-		for p := range r.prefixes {
+		for p := range r.prefixes.all() {
 			if bgp.Decide(first, p, bgp.Accept) && bgp.Decide(second, p, bgp.Reject) {
 				r.accepted++
 			}
 		}
 		r.counted = true
 	}
-	return len(r.prefixes), r.accepted
+	return r.prefixes.len(), r.accepted
 }
 
 // pathsReceived counts what a peer sends, and closes the session when it is too much.

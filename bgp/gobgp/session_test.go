@@ -219,6 +219,40 @@ func TestTwoPeers(t *testing.T) {
 	}
 }
 
+// TestLinkReturns cuts the link as BFD would report it: the routes go at once, and are back within 5 s after the link is.
+// OpenBGPD and GoBGP themselves rest for longer after a session has broken.
+func TestLinkReturns(t *testing.T) {
+	for _, daemon := range routers[:2] {
+		t.Run(daemon.name, func(t *testing.T) {
+			ns := segment(t)
+			r := daemon.start(t, ns, direct())
+			c := speakerConfig()
+			c.Peers[0].Families = []bgp.Family{bgp.IPv4}
+			s := speak(t, c)
+			all := []string{"198.51.100.0/24 via 192.0.2.2", "198.51.100.128/25 via 192.0.2.2", "203.0.113.0/24 via 192.0.2.2"}
+			for _, cut := range []time.Duration{500 * time.Millisecond, 4 * time.Second} {
+				nettest.Eventually(t, patience, learns(s, all...))
+				nettest.Eventually(t, patience, hasRoute(r, "10.1.0.0/24"))
+				ns.IP(t, "link set eth0 down")
+				c.Peers = slices.Clone(c.Peers)
+				c.Peers[0].PathFailures++
+				apply(t, s, c)
+				nettest.Eventually(t, 200*time.Millisecond, learns(s))
+				time.Sleep(cut)
+				ns.IP(t, "link set eth0 up")
+				start := time.Now()
+				nettest.Eventually(t, 3*patience, learns(s, all...))
+				nettest.Eventually(t, patience, hasRoute(r, "10.1.0.0/24"))
+				took := time.Since(start)
+				t.Logf("cut for %v: back after %v", cut, took)
+				if took > 5*time.Second {
+					t.Errorf("cut for %v: back after %v", cut, took)
+				}
+			}
+		})
+	}
+}
+
 // TestOneBadPeer has a peer that cannot be; the other one works.
 func TestOneBadPeer(t *testing.T) {
 	r := startFRR(t, segment(t), direct())
