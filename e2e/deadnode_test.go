@@ -15,18 +15,11 @@ import (
 func TestDeadNodeIsWithdrawn(t *testing.T) {
 	for _, router := range routers {
 		t.Run(router.name, func(t *testing.T) {
-			l := NewLab(t)
-			router.start(t, l, true)
-			l.BFD(t)
-			l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
-			begin := time.Now()
-			l.Agent(t)
-			l.Settled(t, begin)
-			l.BFDUp(t)
+			l, _ := strict(t, router.start)
 			nettest.Eventually(t, 10*time.Second, func() error { return routeAt(l.Router, podCIDR, true) })
 
 			l.Silence(t)
-			begin = time.Now()
+			begin := time.Now()
 			nettest.Eventually(t, 4*time.Second, func() error { return routeAt(l.Router, podCIDR, false) })
 			t.Logf("withdrawn by the router after %v", time.Since(begin).Round(time.Millisecond))
 			nettest.Eventually(t, 4*time.Second, func() error { return routeAt(l.Node, "192.0.2.0/24", false) })
@@ -45,14 +38,7 @@ func TestDeadNodeIsWithdrawn(t *testing.T) {
 func TestAgentKilledWithBFDIsNoDeadNode(t *testing.T) {
 	for _, router := range routers {
 		t.Run(router.name, func(t *testing.T) {
-			l := NewLab(t)
-			router.start(t, l, true)
-			l.BFD(t)
-			l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
-			begin := time.Now()
-			agent := l.Agent(t)
-			l.Settled(t, begin)
-			l.BFDUp(t)
+			l, agent := strict(t, router.start)
 			agent.Kill()
 			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 				if err := routeAt(l.Router, podCIDR, true); err != nil {
@@ -68,6 +54,20 @@ func TestAgentKilledWithBFDIsNoDeadNode(t *testing.T) {
 			nettest.Eventually(t, 4*time.Second, func() error { return routeAt(l.Router, podCIDR, false) })
 		})
 	}
+}
+
+// strict is a lab in which agent and BFD are up, and a BFD failure ends the session on the router's side.
+func strict(t testing.TB, router func(testing.TB, *Lab, bool)) (*Lab, *nettest.Process) {
+	t.Helper()
+	l := NewLab(t)
+	router(t, l, true)
+	l.BFD(t)
+	l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
+	begin := time.Now()
+	agent := l.Agent(t)
+	l.Settled(t, begin)
+	l.BFDUp(t)
+	return l, agent
 }
 
 // Silence lets nothing in or out of the node, as when it has lost its power: the router's interface stays up.
