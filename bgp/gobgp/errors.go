@@ -109,7 +109,7 @@ func (s *Speaker) explain(n *session, reason string, weak bool) {
 func (s *Speaker) refused(n *session, code, subcode int64) {
 	switch {
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_PEER_AS:
-		s.explain(n, fmt.Sprintf("peer says another AS than the configured %d", n.peer.ASN), true)
+		s.explain(n, "peer says another AS than the configured one", true)
 		go s.overhear(n)
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER:
 		s.explain(n, "the peer has our router ID, or none", false)

@@ -17,7 +17,7 @@ func (s *Speaker) overhear(n *session) {
 	s.mu.Lock()
 	busy := n.overhearing
 	n.overhearing = true
-	address := n.peer.Address
+	peer := n.peer
 	s.mu.Unlock()
 	if busy {
 		return
@@ -28,13 +28,13 @@ func (s *Speaker) overhear(n *session) {
 		s.mu.Unlock()
 	}()
 	network := "ip6:tcp"
-	if address.Is4() {
+	if peer.Address.Is4() {
 		network = "ip4:tcp"
 	}
 	// Connected, the socket gets packets from the peer alone.
-	conn, err := net.DialIP(network, nil, &net.IPAddr{IP: address.AsSlice(), Zone: address.Zone()})
+	conn, err := net.DialIP(network, nil, &net.IPAddr{IP: peer.Address.AsSlice(), Zone: peer.Address.Zone()})
 	if err != nil {
-		s.log.Debug("listen to a BGP peer that is not let in", "peer", n.peer.Name, "error", err)
+		s.log.Debug("listen to a BGP peer that is not let in", "peer", peer.Name, "error", err)
 		return
 	}
 	defer conn.Close()
@@ -45,7 +45,7 @@ func (s *Speaker) overhear(n *session) {
 		if err != nil {
 			return
 		}
-		if reason := overheard(segment[:size], n.peer.ASN); reason != "" {
+		if reason := overheard(segment[:size], peer.ASN); reason != "" {
 			s.explain(n, reason, false)
 			return
 		}

@@ -88,6 +88,9 @@ func restart(c bgp.Config) bgp.GracefulRestart {
 }
 
 func (s *Speaker) removePeer(ctx context.Context, n *session) error {
+	if !n.added {
+		return nil
+	}
 	if n.peer.Password.Reveal() != "" {
 		// DeletePeer alone leaves the key on the listening socket, and a peer without one would not get through.
 		peer := s.apiPeer(n)
