@@ -35,6 +35,12 @@ verify: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
+.PHONY: bench
+bench: build ## the agent against the kernel, BIRD and FRR; BENCH='-runs 1' is quicker
+	@hack/deps.sh
+	@$(GO) build -trimpath -o bin/bench ./hack/bench
+	@bin/bench $(BENCH)
+
 .PHONY: demo
 demo: build ## a virtual datacenter in network namespaces, step by step; KEEP=1 leaves it up
 	@hack/deps.sh demo

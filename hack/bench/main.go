@@ -1,0 +1,149 @@
+// Bench measures waymark-agent against BIRD, FRR and what the kernel itself takes, all in one run: routes learned into the
+// kernel, the memory and CPU time for it, how fast a change reaches a reflector and how fast a reflector notices that a node
+// is dead. It runs in network namespaces of its own, as root, after `make build`.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+// targets of learning, by number of routes.
+var targets = []struct {
+	routes   int
+	took     time.Duration
+	resident int // bytes
+}{
+	{10_000, 300 * time.Millisecond, 55e6},
+	{100_000, 2 * time.Second, 140e6},
+}
+
+const (
+	changeTarget = 100 * time.Millisecond
+	deadTarget   = bfdMultiplier*bfdInterval + 100*time.Millisecond
+)
+
+const floorName = "kernel floor (ip -batch)"
+
+func main() {
+	runs := flag.Int("runs", 5, "how often routes are learned by each and in each number; medians are shown")
+	changes := flag.Int("changes", 200, "how often the Node file changes, for each reflector; 0: never")
+	deaths := flag.Int("deaths", 10, "how often the node dies, for each reflector; 0: never")
+	flag.Parse()
+	if *runs < 1 || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	nettest.Isolate()
+	os.Exit(isolated(*runs, *changes, *deaths))
+}
+
+// isolated returns the exit code: 1 when something could not be measured. A target that is missed is a result.
+func isolated(runs, changes, deaths int) int {
+	dir, err := os.MkdirTemp("", "waymark-bench-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		_ = os.RemoveAll(dir)
+		os.Exit(130) // and with this first process of the namespace everything in it
+	}()
+	err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir)) // FRR's user has its directories in it too
+	if err == nil {
+		err = bench(runs, changes, deaths)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func bench(runs, changes, deaths int) error {
+	begin := time.Now()
+	fmt.Print(machine())
+	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all\n", runs, asPaths, perUpdate)
+	var verdicts []verdict
+	for _, target := range targets {
+		v, err := benchLearn(runs, target.routes, target.took, target.resident)
+		if err != nil {
+			return err
+		}
+		verdicts = append(verdicts, v...)
+	}
+	changed, died := map[string][]time.Duration{}, map[string][]time.Duration{}
+	for _, r := range reflectors {
+		progress("%s: %d changes of the Node file", r.name, changes)
+		if err := measure(func(s *scope) { changed[r.name] = r.change(s, changes) }); err != nil {
+			return fmt.Errorf("a change of the Node file: %w", err)
+		}
+		progress("%s: %d deaths of the node", r.name, deaths)
+		if err := measure(func(s *scope) { died[r.name] = r.die(s, deaths) }); err != nil {
+			return fmt.Errorf("a dead node: %w", err)
+		}
+	}
+	latencyTable(os.Stdout, "from a change of the Node file to the prefix in the reflector's kernel", changed)
+	latencyTable(os.Stdout, fmt.Sprintf("from a dead node to the route withdrawn from the reflector's kernel, BFD %v x %d", bfdInterval, bfdMultiplier), died)
+	verdicts = append(verdicts, latency("Node file to reflector, 99th percentile with each reflector", changed, changeTarget, 99)...)
+	verdicts = append(verdicts, latency("dead node to withdrawn route, worst with each reflector", died, deadTarget, 100)...)
+	verdictTable(os.Stdout, verdicts)
+	fmt.Printf("\nmeasured in %v\n", time.Since(begin).Round(time.Second))
+	return nil
+}
+
+// benchLearn measures everybody in turns, so that what else the machine does touches all alike.
+func benchLearn(runs, n int, tookTarget time.Duration, residentTarget int) ([]verdict, error) {
+	results := map[string][]learned{}
+	names := []string{floorName}
+	for run := range runs {
+		progress("%d routes, run %d of %d", n, run+1, runs)
+		if err := measure(func(s *scope) { results[floorName] = append(results[floorName], floor(s, n)) }); err != nil {
+			return nil, err
+		}
+		for _, l := range learners {
+			if run == 0 {
+				names = append(names, l.name)
+			}
+			if err := measure(func(s *scope) { results[l.name] = append(results[l.name], l.learn(s, n)) }); err != nil {
+				return nil, fmt.Errorf("%s with %d routes: %w", l.name, n, err)
+			}
+		}
+	}
+	learnedTable(os.Stdout, n, names, results)
+	ours := results[learners[0].name]
+	took := median(each(ours, func(l learned) time.Duration { return l.took }))
+	resident := median(each(ours, func(l learned) int { return l.resident }))
+	return []verdict{
+		{fmt.Sprintf("%d routes in the kernel", n), seconds(took), "at most " + seconds(tookTarget), took <= tookTarget},
+		{fmt.Sprintf("resident with %d routes", n), megabytes(resident), "at most " + megabytes(residentTarget), resident <= residentTarget},
+	}, nil
+}
+
+// latency judges the slowest reflector.
+func latency(what string, results map[string][]time.Duration, target time.Duration, percent int) []verdict {
+	var slowest time.Duration
+	for _, took := range results {
+		if len(took) > 0 {
+			slowest = max(slowest, percentile(took, percent))
+		}
+	}
+	if slowest == 0 {
+		return nil
+	}
+	return []verdict{{what, seconds(slowest), "at most " + seconds(target), slowest <= target}}
+}
+
+// progress tells a person who waits.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
