@@ -66,13 +66,16 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	state := "ready"
 	if !s.Ready {
-		state = "not ready: " + s.NotReady
+		state = "not ready: " + strings.ReplaceAll(s.NotReady, "\n", "; ")
 	}
 	if s.Drained {
 		state += ", drained"
 	}
-	fmt.Fprintf(p, "Node %s, AS %d, router ID %s, source addresses by %s, up %s, %s\n",
-		s.Node, s.ASN, s.RouterID, s.Backend, age(now, s.Started), state)
+	identity := "no AS yet"
+	if s.ASN != 0 {
+		identity = fmt.Sprintf("AS %d, router ID %s", s.ASN, s.RouterID)
+	}
+	fmt.Fprintf(p, "Node %s, %s, source addresses by %s, up %s, %s\n", s.Node, identity, s.Backend, age(now, s.Started), state)
 
 	fmt.Fprintf(p, "\nPEER\tADDRESS\tAS\tSTATE\tSINCE\tIN\tACCEPTED\tOUT\tFLAPS\tBFD\tLAST ERROR\n")
 	for _, peer := range s.Peers {
