@@ -278,7 +278,7 @@ func startSpeaker(t *testing.T, dir string, job speakerJob) *nettest.Process {
 func hasRoute(r router, prefix string) func() error {
 	return func() error {
 		if got, err := r.route(prefix); err != nil || got == nil {
-			return fmt.Errorf("%s is not at the router: %w", prefix, err)
+			return fmt.Errorf("%s is not at the router: %v", prefix, err)
 		}
 		return nil
 	}

@@ -38,6 +38,7 @@ type route struct {
 // routerConfig says how a router is to be configured.
 type routerConfig struct {
 	ASN        uint32 // of the router; 0: 64512
+	RouterID   string // "": 192.0.2.254
 	Address    string // of the router
 	Neighbor   string // the speaker
 	NeighborAS uint32 // 0: 64513
@@ -74,6 +75,9 @@ func (c routerConfig) fill(t testing.TB, text string) string {
 	if c.NeighborAS == 0 {
 		c.NeighborAS = 64513
 	}
+	if c.RouterID == "" {
+		c.RouterID = "192.0.2.254"
+	}
 	var b strings.Builder
 	if err := template.Must(template.New("").Parse(text)).Execute(&b, c); err != nil {
 		t.Fatal(err)
@@ -98,7 +102,7 @@ func startFRR(t testing.TB, ns nettest.NS, c routerConfig) router {
 	t.Helper()
 	return frr{nettest.StartFRR(t, ns, false, c.fill(t, `
 router bgp {{.ASN}}
- bgp router-id 192.0.2.254
+ bgp router-id {{.RouterID}}
  no bgp ebgp-requires-policy
  no bgp network import-check
  {{if .Restart}}bgp graceful-restart{{end}}
@@ -159,7 +163,7 @@ type bird struct{ *nettest.BIRD }
 func startBIRD(t testing.TB, ns nettest.NS, c routerConfig) router {
 	t.Helper()
 	return bird{nettest.StartBIRD(t, ns, c.fill(t, `
-router id 192.0.2.254;
+router id {{.RouterID}};
 protocol device {}
 protocol static { ipv4; {{range .V4}} route {{.}} blackhole; {{end}} }
 protocol static { ipv6; {{range .V6}} route {{.}} blackhole; {{end}} }
@@ -222,7 +226,7 @@ func startOpenBGPD(t testing.TB, ns nettest.NS, c routerConfig) router {
 	t.Helper()
 	return openBGPD{nettest.StartOpenBGPD(t, ns, c.fill(t, `
 AS {{.ASN}}
-router-id 192.0.2.254
+router-id {{.RouterID}}
 fib-update no
 connect-retry 1
 {{range .V4}}network {{.}}
@@ -281,7 +285,7 @@ func startGoBGP(t testing.TB, ns nettest.NS, c routerConfig) router {
 	text := c.fill(t, `
 [global.config]
   as = {{.ASN}}
-  router-id = "192.0.2.254"
+  router-id = "{{.RouterID}}"
 [[neighbors]]
   [neighbors.config]
     peer-as = {{.NeighborAS}}
@@ -405,7 +409,7 @@ func wantRoute(r router, prefix string, want route) func() error {
 	return func() error {
 		got, err := r.route(prefix)
 		if err != nil || got == nil {
-			return fmt.Errorf("%s is not at the router: %w", prefix, err)
+			return fmt.Errorf("%s is not at the router: %v", prefix, err)
 		}
 		for _, list := range [][]string{got.Communities, got.Large, want.Communities, want.Large} {
 			slices.Sort(list)
@@ -421,7 +425,7 @@ func wantRoute(r router, prefix string, want route) func() error {
 func wantNoRoute(r router, prefix string) func() error {
 	return func() error {
 		if got, err := r.route(prefix); err != nil || got != nil {
-			return fmt.Errorf("%s is at the router: %w: %v", prefix, err, got)
+			return fmt.Errorf("%s is at the router: %v: %v", prefix, err, got)
 		}
 		return nil
 	}

@@ -85,7 +85,7 @@ func TestOverIPv6(t *testing.T) {
 				for prefix, want := range map[string]string{"10.1.0.0/24": "192.0.2.1", "2001:db8:1::/64": "2001:db8::1"} {
 					got, err := r.route(prefix)
 					if err != nil || got == nil || got.NextHop != want {
-						return fmt.Errorf("%s at the router: %w: %v, want next hop %s", prefix, err, got, want)
+						return fmt.Errorf("%s at the router: %v: %v, want next hop %s", prefix, err, got, want)
 					}
 				}
 				return nil
@@ -142,6 +142,7 @@ func twoRouters(t *testing.T, first, second routerConfig) (a, b frr, c bgp.Confi
 	nettest.Run(t, "ip", "link", "set", "br0", "up")
 	nettest.Run(t, "ip", "addr", "add", "192.0.2.1/24", "dev", "br0")
 	start := func(name string, c routerConfig) frr {
+		c.RouterID = c.Address // GoBGP passes nothing on between peers with one ID anyway
 		ns := nettest.New(t, name)
 		nettest.Join(t, nettest.Self, "to-"+name, nil, ns, "eth0", []string{c.Address + "/24"})
 		nettest.Run(t, "ip", "link", "set", "to-"+name, "master", "br0")
