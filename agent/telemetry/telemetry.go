@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/internal/rundir"
 )
 
 // SocketName of the status socket in the run directory.
@@ -40,15 +40,9 @@ type LearnedRoute struct {
 
 // ServeSocket answers GET /status and GET /routes as JSON on a Unix socket that only root may open, until ctx ends.
 func (s *Server) ServeSocket(ctx context.Context, path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the socket of an earlier agent: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
+	listener, err := rundir.Listen(path)
 	if err != nil {
 		return fmt.Errorf("status socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("status socket: %w", err), listener.Close())
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })

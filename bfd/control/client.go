@@ -73,7 +73,7 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		if err.Error() != last {
 			last = err.Error()
-			c.log.Warn("no connection to waymark-bfd", "error", err)
+			c.log.Log(ctx, c.urgency(), "no connection to waymark-bfd", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -82,6 +82,16 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// urgency of a missing waymark-bfd: none while no session is wanted.
+func (c *Client) urgency() slog.Level {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.want) == 0 {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // converse holds one connection until it ends. It tells whether there was a report on it.

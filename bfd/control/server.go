@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,9 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/waymark-bgp/waymark/bfd"
+	"github.com/waymark-bgp/waymark/internal/rundir"
 )
 
 const (
@@ -54,13 +52,13 @@ func NewServer(dir string, sessions Sessions, log *slog.Logger) *Server {
 
 // Run serves until ctx ends. It fails if another waymark-bfd serves the same directory.
 func (s *Server) Run(ctx context.Context) error {
-	lock, err := lockDir(s.dir)
+	lock, err := rundir.Lock(s.dir, "waymark-bfd")
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	path := filepath.Join(s.dir, SocketName)
-	l, err := listen(path)
+	l, err := rundir.Listen(path)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", path, err)
 	}
@@ -82,38 +80,6 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		wait.Go(func() { s.serve(ctx, conn) })
 	}
-}
-
-// lockDir makes sure that one waymark-bfd serves the directory. The kernel drops the lock with the process, so a socket
-// that is found under the lock is stale.
-func lockDir(dir string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, "bfd.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock of waymark-bfd: %w", err)
-	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("another waymark-bfd serves %s: lock %s: %w", dir, lock.Name(), err)
-	}
-	return lock, nil
-}
-
-// listen makes the socket under another name first: it appears only when nobody but the owner can open it.
-func listen(path string) (*net.UnixListener, error) {
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: fresh, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false)
-	if err := errors.Join(os.Chmod(fresh, 0o600), os.Rename(fresh, path)); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
 }
 
 // broadcast wakes all clients' writers after a change, and now and then for the counters.

@@ -20,6 +20,7 @@ import (
 	"github.com/waymark-bgp/waymark/agent/telemetry"
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bgp/gobgp"
+	"github.com/waymark-bgp/waymark/internal/rundir"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 	"github.com/waymark-bgp/waymark/route/kernel"
 )
@@ -69,6 +70,11 @@ func run(ctx context.Context, o options) error {
 	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
 		return fmt.Errorf("make the run directory: %w", err)
 	}
+	lock, err := rundir.Lock(o.runDir, "waymark-agent")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 
 	sources := nftables.New()
 	a := &agent.Agent{
