@@ -73,6 +73,8 @@ const (
 	// settleLimit bounds how long routes of an earlier agent stay while peers have not told all they have (RFC 4724,
 	// section 4.1: Selection_Deferral_Timer).
 	settleLimit = 120 * time.Second
+	// tellTime is how long a peer that sends no End-of-RIB is given to tell all it has.
+	tellTime = 10 * time.Second
 )
 
 // Agent keeps one node as its source wants it. The exported fields are set before Run.
@@ -188,7 +190,7 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		Restarting:   remembered.Restarted,
 		Announced:    a.announced(remembered),
 		BGP:          a.applied,
-		Addresses:    host.Addrs(),
+		Addresses:    host.Addresses,
 		PathFailures: a.failures.byPeer,
 	}))
 	a.report()
@@ -309,7 +311,10 @@ func (a *Agent) settle() bool {
 	if a.applied == nil || !a.snapshot.Synced {
 		return false
 	}
-	told := !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool { return !p.EndOfRIB })
+	told := !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool {
+		// A peer without graceful restart owes no End-of-RIB (RFC 4724, section 2).
+		return !p.EndOfRIB && (p.GracefulRestart || p.State != bgp.Established || time.Since(p.Since) < tellTime)
+	})
 	a.settled = told || time.Since(a.started) > settleLimit
 	return a.settled
 }

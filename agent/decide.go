@@ -23,9 +23,9 @@ type Facts struct {
 	Announced []netip.Prefix
 	// BGP is what was last applied; nil before the first time.
 	BGP *bgp.Config
-	// Addresses of the node's interfaces.
-	Addresses []netip.Addr
-	// PathFailures as BFD counts them, by peer address.
+	// Addresses of the node's interfaces, with the length of their networks.
+	Addresses []netip.Prefix
+	// PathFailures as BFD counts them, by peer address; a link-local one has its zone.
 	PathFailures map[netip.Addr]uint64
 }
 

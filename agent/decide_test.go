@@ -118,7 +118,7 @@ func facts(t *testing.T, lines string) Facts {
 		case "announced":
 			f.Announced = append(f.Announced, netip.MustParsePrefix(words[1]))
 		case "address":
-			f.Addresses = append(f.Addresses, netip.MustParseAddr(words[1]))
+			f.Addresses = append(f.Addresses, netip.MustParsePrefix(words[1]))
 		case "path-failures":
 			f.PathFailures[netip.MustParseAddr(words[1])] = uint64(len(words[2]))
 		case "has-password":

@@ -23,8 +23,9 @@ func (f *failures) observe(paths Paths) {
 	}
 	counted := make(map[netip.Addr]uint64, len(sessions))
 	for _, s := range sessions {
-		counted[s.Peer] = f.byPeer[s.Peer] + growth(f.seen, s)
-		f.seen[s.Peer] = s.Failures
+		peer := peerOf(s)
+		counted[peer] = f.byPeer[peer] + growth(f.seen, s)
+		f.seen[peer] = s.Failures
 	}
 	for peer, n := range f.byPeer {
 		if _, ok := counted[peer]; !ok {
@@ -34,9 +35,17 @@ func (f *failures) observe(paths Paths) {
 	f.byPeer = counted
 }
 
+// peerOf is the address by which BGP knows the peer of a session: BFD keeps the zone of a link-local one apart.
+func peerOf(s bfd.Status) netip.Addr {
+	if s.Peer.IsLinkLocalUnicast() {
+		return s.Peer.WithZone(s.Interface)
+	}
+	return s.Peer
+}
+
 // growth is how many failures are new. What a process had counted before we first heard of it is old news.
 func growth(seen map[netip.Addr]uint64, s bfd.Status) uint64 {
-	before, known := seen[s.Peer]
+	before, known := seen[peerOf(s)]
 	if !known || s.Failures < before {
 		return 0
 	}

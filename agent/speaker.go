@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -20,7 +21,7 @@ const (
 	defaultPort          = 179
 	defaultRestartTime   = 120 * time.Second
 	defaultHold          = 90 * time.Second
-	defaultConnectRetry  = 5 * time.Second
+	defaultConnectRetry  = 2 * time.Second
 	defaultBFDInterval   = 300 * time.Millisecond
 	defaultBFDMultiplier = 3
 )
@@ -51,7 +52,10 @@ func (d *decision) speaker(c *v1alpha1.BGPConfiguration, own, pods []netip.Prefi
 		Own:    own,
 	}
 	config.Announce = d.announcements(c, pods)
-	d.peers(config, append(addresses, d.facts.Addresses...))
+	for _, own := range d.facts.Addresses {
+		addresses = append(addresses, own.Addr())
+	}
+	d.peers(config, addresses)
 	d.plan.BGP = config
 }
 
@@ -103,8 +107,7 @@ func (d *decision) announcements(c *v1alpha1.BGPConfiguration, pods []netip.Pref
 
 func (d *decision) peers(config *bgp.Config, own []netip.Addr) {
 	byAddress := map[netip.Addr]string{}
-	for i := range d.snapshot.Peers {
-		p := &d.snapshot.Peers[i]
+	for _, p := range d.inForceFirst() {
 		object := "BGPPeer/" + p.Name
 		address, ok := d.peerAddress(p)
 		if !ok {
@@ -122,12 +125,38 @@ func (d *decision) peers(config *bgp.Config, own []netip.Addr) {
 		if !ok {
 			continue
 		}
+		if err := peer.Validate(config); err != nil {
+			d.problem(object, "Invalid", "%v", err)
+			continue
+		}
 		byAddress[address] = p.Name
 		config.Peers = append(config.Peers, peer)
-		if p.Spec.BFD != nil {
-			d.plan.BFD = append(d.plan.BFD, session(p, address))
+		if p.Spec.BFD == nil {
+			continue
 		}
+		session := d.session(p, peer)
+		if err := session.Validate(); err != nil {
+			d.problem(object, "Invalid", "spec.bfd: %v", err)
+			continue
+		}
+		d.plan.BFD = append(d.plan.BFD, session)
 	}
+}
+
+// inForceFirst are all peers, those first that have a session already: a newcomer with the same address does not end it.
+func (d *decision) inForceFirst() []*v1alpha1.BGPPeer {
+	rank := func(p *v1alpha1.BGPPeer) int {
+		if d.facts.BGP != nil && slices.ContainsFunc(d.facts.BGP.Peers, func(q bgp.Peer) bool { return q.Name == p.Name }) {
+			return 0
+		}
+		return 1
+	}
+	var peers []*v1alpha1.BGPPeer
+	for i := range d.snapshot.Peers {
+		peers = append(peers, &d.snapshot.Peers[i])
+	}
+	slices.SortStableFunc(peers, func(a, b *v1alpha1.BGPPeer) int { return cmp.Compare(rank(a), rank(b)) })
+	return peers
 }
 
 // peerAddress says whether the peer is one of this node's, and where it is.
@@ -181,10 +210,6 @@ func (d *decision) peer(object string, p *v1alpha1.BGPPeer, address netip.Addr) 
 			Communities:      list(d, object, "spec.attributes.communities", spec.Attributes.Communities, bgp.ParseCommunity),
 			LargeCommunities: list(d, object, "spec.attributes.largeCommunities", spec.Attributes.LargeCommunities, bgp.ParseLargeCommunity),
 		},
-	}
-	if spec.ASN == 0 {
-		d.problem(object, "Invalid", "spec.asn is 0, want 1..4294967295")
-		return peer, false
 	}
 	if spec.Multihop != nil {
 		peer.MultihopTTL = uint8(spec.Multihop.TTL)
@@ -246,10 +271,17 @@ func (d *decision) filters(object, field string, rules []v1alpha1.FilterRule) []
 	return filters
 }
 
-func session(p *v1alpha1.BGPPeer, address netip.Addr) bfd.SessionConfig {
+// session is the BFD session for a peer: over one hop (RFC 5881) to a neighbour on a network of the node, else RFC 5883.
+func (d *decision) session(p *v1alpha1.BGPPeer, peer bgp.Peer) bfd.SessionConfig {
 	interval := duration(p.Spec.BFD.Interval, defaultBFDInterval)
+	near := peer.Address.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(d.facts.Addresses, func(own netip.Prefix) bool { return own.Contains(peer.Address) })
 	return bfd.SessionConfig{
-		Key: bfd.Key{Peer: address, Multihop: p.Spec.Multihop != nil},
+		Key: bfd.Key{
+			Peer:      peer.Address.WithZone(""),
+			Interface: peer.Address.Zone(),
+			Multihop:  p.Spec.Multihop != nil || !near,
+		},
 		Timing: bfd.Timing{
 			DesiredMinTx:  interval,
 			RequiredMinRx: interval,

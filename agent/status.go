@@ -79,7 +79,7 @@ func (a *Agent) Status() Status {
 	s.Peers = nil
 	for _, state := range a.Speaker.Peers() {
 		peer := PeerStatus{PeerState: state, BFDWanted: slices.Contains(a.status.BFD.Wanted, state.Address)}
-		if i := slices.IndexFunc(sessions, func(s bfd.Status) bool { return s.Peer == state.Address }); i >= 0 && connected {
+		if i := slices.IndexFunc(sessions, func(s bfd.Status) bool { return peerOf(s) == state.Address }); i >= 0 && connected {
 			peer.BFD = &sessions[i]
 		}
 		s.Peers = append(s.Peers, peer)
@@ -123,7 +123,7 @@ func (a *Agent) publish() {
 	a.status.Routes.Settling = !a.settled
 	a.status.BFD.Wanted = nil
 	for _, session := range a.plan.BFD {
-		a.status.BFD.Wanted = append(a.status.BFD.Wanted, session.Peer)
+		a.status.BFD.Wanted = append(a.status.BFD.Wanted, peerOf(bfd.Status{Key: session.Key}))
 	}
 	a.status.Announced = a.announced(Remembered{})
 	if a.applied != nil {

@@ -50,7 +50,7 @@ func (c *Config) ValidPeers() ([]Peer, error) {
 		errs  []error
 	)
 	for _, p := range c.Peers {
-		err := p.validate(c)
+		err := p.Validate(c)
 		if i := slices.IndexFunc(valid, func(q Peer) bool { return q.Address == p.Address }); err == nil && i >= 0 {
 			err = fmt.Errorf("peer %s has the same address", valid[i].Name)
 		}
@@ -63,7 +63,8 @@ func (c *Config) ValidPeers() ([]Peer, error) {
 	return valid, errors.Join(errs...)
 }
 
-func (p *Peer) validate(c *Config) error {
+// Validate says why the peer cannot be applied as one of c's.
+func (p *Peer) Validate(c *Config) error {
 	if err := p.validateAddress(c); err != nil {
 		return err
 	}

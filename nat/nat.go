@@ -15,11 +15,11 @@ const (
 
 // Policy is one EgressPolicy as far as this node is concerned.
 type Policy struct {
-	Name         string
-	Priority     int            // lower first; ties by name
-	Destinations []netip.Prefix // none: everything but the pods of this node
-	Exclude      []netip.Prefix // of Destinations: these the policy does not match, a later one may
-	Source       Source
+	Name         string         `json:"name"`
+	Priority     int            `json:"priority"`               // lower first; ties by name
+	Destinations []netip.Prefix `json:"destinations,omitempty"` // none: everything but the pods of this node
+	Exclude      []netip.Prefix `json:"exclude,omitempty"`      // of Destinations: these the policy does not match, a later one may
+	Source       Source         `json:"source"`
 }
 
 // Plan is the whole desired state of source addresses on this node.

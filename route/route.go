@@ -34,13 +34,13 @@ type Refusal struct {
 
 // Result is what an apply has reached.
 type Result struct {
-	Installed int // routes of ours in the kernel now
-	Added     int
-	Changed   int
-	Removed   int
-	Repaired  int       // of Added and Changed: those that somebody else had taken away or altered
-	Refused   []Refusal // at most MaxRefusals of them, and
-	RefusedN  int       // how many there are
+	Installed int       `json:"installed"` // routes of ours in the kernel now
+	Added     int       `json:"added"`
+	Changed   int       `json:"changed"`
+	Removed   int       `json:"removed"`
+	Repaired  int       `json:"repaired"`          // of Added and Changed: those that somebody else had taken away or altered
+	Refused   []Refusal `json:"refused,omitempty"` // at most MaxRefusals of them, and
+	RefusedN  int       `json:"refusedCount"`      // how many there are
 }
 
 // MaxRefusals bounds Result.Refused: a table of a hundred thousand bad routes must not fill the memory or the log.

@@ -228,7 +228,7 @@ func (d *directory) lostPodCIDRs(o object) bool {
 }
 
 // snapshot joins what the files say. Of two objects of the same kind and name the one that a file says now wins against
-// one that is kept, then the first by file name.
+// one that is kept, then the one of the file whose object is in force already, then the first by file name.
 func (d *directory) snapshot() agent.Snapshot {
 	names := slices.Sorted(maps.Keys(d.manifests))
 	var s agent.Snapshot
@@ -237,16 +237,24 @@ func (d *directory) snapshot() agent.Snapshot {
 	}
 	inForce := map[identity]object{}
 	var order []object
-	for _, kept := range []bool{false, true} {
+	held := func(name string, o object) bool {
+		before, ok := d.inForce[o.identity]
+		return ok && !o.kept && before.file == name
+	}
+	for _, pass := range []func(name string, o object) bool{
+		held,
+		func(name string, o object) bool { return !o.kept && !held(name, o) },
+		func(_ string, o object) bool { return o.kept },
+	} {
 		for _, name := range names {
 			for _, o := range d.manifests[name].objects {
 				first, taken := inForce[o.identity]
 				switch {
-				case o.kept != kept:
+				case !pass(name, o):
 				case !taken:
 					inForce[o.identity] = o
 					order = append(order, o)
-				case !kept:
+				case !o.kept:
 					s.Problems = append(s.Problems, agent.Problem{Object: o.String(), Where: o.where, Reason: "Duplicate",
 						Message: fmt.Sprintf("is also in %s, which is the one in force", first.where)})
 				}

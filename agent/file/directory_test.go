@@ -111,12 +111,17 @@ func indent(s string) string {
 
 func TestTwoFiles(t *testing.T) {
 	f := newFiles()
-	f.write("b.yaml", peerAS("rr1", 2))
-	s := f.write("a.yaml", peerAS("rr1", 1))
+	f.write("b.yaml", peerAS("rr1", 1))
+	s := f.write("a.yaml", peerAS("rr1", 2))
 	if summary(s) != "rr1:1" || len(s.Problems) != 1 ||
-		s.Problems[0].String() != "b.yaml:1: BGPPeer/rr1: Duplicate: is also in a.yaml:1, which is the one in force" {
-		t.Errorf("the first file wins: %q %v", summary(s), s.Problems)
+		s.Problems[0].String() != "a.yaml:1: BGPPeer/rr1: Duplicate: is also in b.yaml:1, which is the one in force" {
+		t.Errorf("what is in force stays: %q %v", summary(s), s.Problems)
 	}
+	f.remove("b.yaml")
+	if s := f.write("b.yaml", peerAS("rr1", 2)); summary(s) != "rr1:2" || len(s.Problems) != 1 {
+		t.Errorf("the other file takes over, and keeps it: %q %v", summary(s), s.Problems)
+	}
+	f.write("a.yaml", peerAS("rr1", 1))
 	if s := f.write("a.yaml", peerAS("rr1", 0)); summary(s) != "rr1:2" || len(s.Problems) != 1 {
 		t.Errorf("what a file says now wins against what another said once: %q %v", summary(s), s.Problems)
 	}

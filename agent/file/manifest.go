@@ -32,7 +32,8 @@ func (id identity) String() string {
 // object is a good object and where it stands.
 type object struct {
 	identity
-	value any // a pointer to one of the types of agent.Snapshot
+	value any    // a pointer to one of the types of agent.Snapshot
+	file  string // its name
 	where string
 	kept  bool // not what the file says now, but what it said when it last was good
 }
@@ -332,6 +333,6 @@ func (r *reader) validated(id identity, root *yaml.Node, before int, value any, 
 		r.refuse(id, before+lineOf(root, err.Field), "Invalid", err.Error())
 	}
 	if len(errs) == 0 {
-		r.objects = append(r.objects, object{identity: id, value: value, where: r.where(before + root.Line)})
+		r.objects = append(r.objects, object{identity: id, value: value, file: r.file, where: r.where(before + root.Line)})
 	}
 }

@@ -105,7 +105,7 @@ type TTLSecurity struct {
 	Hops int32 `json:"hops"` // 1..254
 }
 
-// Timers of a session, RFC 4271 section 10. Defaults: 90s, a third of hold, 5s.
+// Timers of a session, RFC 4271 section 10. Defaults: 90s, a third of hold, 2s.
 type Timers struct {
 	Hold         *metav1.Duration `json:"hold,omitempty"`
 	Keepalive    *metav1.Duration `json:"keepalive,omitempty"`

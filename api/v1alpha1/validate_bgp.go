@@ -22,7 +22,7 @@ func (c *BGPConfiguration) Validate() field.ErrorList {
 	errs = append(errs, checkASN(spec.Child("asn"), c.Spec.ASN)...)
 	errs = append(errs, checkOptional(spec.Child("listenPort"), c.Spec.ListenPort, 0, 65535)...)
 	errs = append(errs, checkDuration(spec.Child("gracefulRestart", "restartTime"), c.Spec.GracefulRestart.RestartTime,
-		0, maxRestartTime, time.Second)...)
+		time.Second, maxRestartTime, time.Second)...)
 	errs = append(errs, checkStandard(spec.Child("advertise", "communities"), c.Spec.Advertise.Communities)...)
 	learn := spec.Child("learn")
 	for i, r := range c.Spec.Learn.Accept {
@@ -102,17 +102,13 @@ func (t *Timers) check(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if t.Hold != nil {
 		hold = t.Hold.Duration
-		if hold != 0 {
-			errs = append(errs, checkDuration(path.Child("hold"), t.Hold, minHold, maxHold, time.Second)...)
-		}
+		errs = append(errs, checkDuration(path.Child("hold"), t.Hold, minHold, maxHold, time.Second)...)
 	}
 	switch keepalive := path.Child("keepalive"); {
 	case t.Keepalive == nil || len(errs) > 0:
-	case hold == 0 && t.Keepalive.Duration != 0:
-		errs = append(errs, field.Invalid(keepalive, plain(t.Keepalive.Duration), "there are no keepalives with a hold time of 0"))
-	case hold != 0 && t.Keepalive.Duration >= hold:
+	case t.Keepalive.Duration >= hold:
 		errs = append(errs, field.Invalid(keepalive, plain(t.Keepalive.Duration), "must be less than the hold time, "+plain(hold)))
-	case hold != 0:
+	default:
 		errs = append(errs, checkDuration(keepalive, t.Keepalive, time.Second, maxHold, time.Second)...)
 	}
 	return append(errs, checkDuration(path.Child("connectRetry"), t.ConnectRetry, time.Second, maxHold, time.Second)...)
