@@ -145,14 +145,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// pause lets changes gather: while a full table arrives, a pass over what has come so far must not be most of the work.
+// pause lets changes gather: while a full table arrives, passes over what has come so far must not be most of the work. A
+// longer pause lets the last routes wait; a shorter one takes the CPU from the speaker, which then keeps what peers send in a
+// queue (100,000 routes at once on 2 CPUs, November 2026).
 func (a *Agent) pause(ctx context.Context, last time.Duration) {
 	if last < 5*time.Millisecond {
 		return
 	}
 	select {
 	case <-ctx.Done():
-	case <-time.After(min(2*last, time.Second)):
+	case <-time.After(min(last, 100*time.Millisecond)):
 	}
 }
 

@@ -92,6 +92,7 @@ func run(ctx context.Context, o options) error {
 	shows := &telemetry.Server{Status: a.Status, Learned: speaker.Learned}
 
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return tendMemory(ctx) })
 	group.Go(func() error { return source.Run(ctx) })
 	group.Go(func() error { return routes.Watch(ctx, func() { a.Notify(agent.TriggerKernel) }) })
 	group.Go(func() error { return sources.Watch(ctx, func() { a.Notify(agent.TriggerNAT) }) })
