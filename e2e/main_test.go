@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		playStream()
 	case roleRawPeer:
 		playRawPeer()
+	case roleGoBGP:
+		playGoBGP()
 	case roleGet:
 		playGet()
 	default:
