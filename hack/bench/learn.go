@@ -37,8 +37,8 @@ var learners = []learner{
 }
 
 const (
-	quiet = time.Second // after the session is up, before the first UPDATE
-	after = time.Second // when the table is complete, before the memory and the CPU time are read
+	quiet = time.Second     // after the session is up, before the first UPDATE
+	after = 3 * time.Second // when the table is complete, before memory and CPU time are read: what is needed while nothing happens
 )
 
 // learn measures one learner with n routes.
