@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -69,10 +68,12 @@ const (
 )
 
 const (
-	resync = 10 * time.Second // everything is read and applied again, whether or not somebody said that it changed
+	retry  = 200 * time.Millisecond // after the node's addresses could not be read
+	resync = 10 * time.Second       // everything is read and applied again, whether or not somebody said that it changed
 	// settleLimit bounds how long routes of an earlier agent stay while peers have not told all they have (RFC 4724,
 	// section 4.1: Selection_Deferral_Timer).
 	settleLimit = 120 * time.Second
+	natTimeout  = 5 * time.Second
 	// tellTime is how long a peer that sends no End-of-RIB is given to tell all it has.
 	tellTime = 10 * time.Second
 )
@@ -128,7 +129,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	remembered := a.Memory.Load()
 	a.failures = failures{}
+	a.mu.Lock()
 	a.status = Status{Node: a.Node, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
+	a.mu.Unlock()
 	ticker := time.NewTicker(resync)
 	defer ticker.Stop()
 	for {
@@ -172,9 +175,14 @@ func (a *Agent) stop() error {
 
 // pass is one way through the house. Errors end in the log and in status; the next pass tries again.
 func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
-	host, err := a.Routes.Host()
-	if err != nil {
-		a.fail("host", fmt.Errorf("read the node's addresses: %w", err))
+	a.working(true)
+	defer a.working(false)
+	var host route.Host
+	if err := a.stage("host", func() (err error) {
+		host, err = a.Routes.Host()
+		return err
+	}); err != nil {
+		time.AfterFunc(retry, func() { a.Notify(why) })
 		return
 	}
 	if why&^(TriggerBGP|TriggerKernel) == 0 && a.applied != nil {
@@ -207,7 +215,12 @@ func (a *Agent) follow(plan Plan) {
 		plan.NAT = a.plan.NAT
 	}
 	if plan.BGP == nil {
-		plan.BGP, plan.Routes, plan.BFD = a.plan.BGP, a.plan.Routes, a.plan.BFD
+		plan.BGP, plan.Routes, plan.BFD, plan.Waiting = a.plan.BGP, a.plan.Routes, a.plan.BFD, a.plan.Waiting
+		if plan.Drained && plan.BGP != nil {
+			config := *plan.BGP
+			config.Announce = nil // a drain is obeyed, whatever else is undecidable
+			plan.BGP = &config
+		}
 	}
 	a.plan = plan
 }
@@ -225,11 +238,19 @@ func (a *Agent) announced(remembered Remembered) []netip.Prefix {
 
 // watchPaths tells BFD which sessions to hold, when that has changed.
 func (a *Agent) watchPaths() {
-	if a.plan.BGP == nil || a.watched != nil && slices.Equal(a.watched, a.plan.BFD) {
+	if a.plan.BGP == nil || a.watched != nil && slices.Equal(a.watched, a.plan.BFD) || !a.snapshot.Synced && !a.keepsPaths() {
 		return
 	}
 	a.watched = append([]bfd.SessionConfig{}, a.plan.BFD...)
 	a.Paths.Set(a.watched)
+}
+
+// keepsPaths says that the plan ends no session that BFD holds. A peer takes the end of one for a failure of the path.
+func (a *Agent) keepsPaths() bool {
+	held, _, connected := a.Paths.States()
+	return connected && !slices.ContainsFunc(held, func(s bfd.Status) bool {
+		return !slices.ContainsFunc(a.plan.BFD, func(c bfd.SessionConfig) bool { return c.Key == s.Key })
+	})
 }
 
 // apply makes the plan true in the order that loses no packet: withdraw, source addresses, routes, announce.
@@ -267,7 +288,8 @@ func (a *Agent) withdraw(ctx context.Context) {
 func (a *Agent) speak(ctx context.Context, config bgp.Config) error {
 	err := a.Speaker.Apply(ctx, config)
 	a.applied = &config
-	return errors.Join(err, a.Memory.Save(a.announced(Remembered{})))
+	_ = a.stage("remember", func() error { return a.Memory.Save(a.announced(Remembered{})) })
+	return err
 }
 
 func (a *Agent) sourceAddresses(ctx context.Context) error {
@@ -275,6 +297,9 @@ func (a *Agent) sourceAddresses(ctx context.Context) error {
 		return nil // what an earlier agent left stays until everything has been read
 	}
 	return a.stage("nat", func() error {
+		// The backend runs a program of the system: if that hangs, BGP and routes must not.
+		ctx, cancel := context.WithTimeout(ctx, natTimeout)
+		defer cancel()
 		result, err := a.NAT.Apply(ctx, *a.plan.NAT)
 		if result.Repaired {
 			a.repaired("nat", 1)
@@ -313,7 +338,7 @@ func (a *Agent) settle() bool {
 	if a.applied == nil || !a.snapshot.Synced {
 		return false
 	}
-	told := !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool {
+	told := len(a.plan.Waiting) == 0 && !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool {
 		// A peer without graceful restart owes no End-of-RIB (RFC 4724, section 2).
 		return !p.EndOfRIB && (p.GracefulRestart || p.State != bgp.Established || time.Since(p.Since) < tellTime)
 	})

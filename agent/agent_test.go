@@ -27,6 +27,7 @@ type world struct {
 	mu        sync.Mutex
 	snapshot  Snapshot
 	natErr    error
+	hostErr   error
 	pods      []netip.Prefix // whose source addresses are in force
 	speaking  *bgp.Config    // nil: stopped
 	stopped   string
@@ -95,7 +96,11 @@ func (r fakeRoutes) Apply(_ context.Context, desired route.Desired) (route.Resul
 	return route.Result{}, nil
 }
 
-func (r fakeRoutes) Host() (route.Host, error) { return route.Host{}, nil }
+func (r fakeRoutes) Host() (route.Host, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return route.Host{}, r.hostErr
+}
 
 type fakeNAT struct{ *world }
 
@@ -294,4 +299,52 @@ func TestRoutesSettleWhenAllPeersHaveTold(t *testing.T) {
 	w.eventually("settling", func() bool { return w.settling })
 	w.change(a, TriggerBGP, func() { w.peers = []bgp.PeerState{{Name: "rr1", EndOfRIB: true}} })
 	w.eventually("settled", func() bool { return !w.settling })
+}
+
+func TestDrainIsObeyedWithoutAConfiguration(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests)}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+	w.change(a, TriggerSource, func() {
+		w.snapshot = snapshot(t, strings.Replace(manifests, "metadata: {name: n1}", "metadata: {name: n1, labels: {waymark.io/drain: ''}}", 1))
+		w.snapshot.Configurations = nil
+	})
+	w.eventually("nothing is announced", func() bool { return len(w.speaking.Announce) == 0 && len(w.speaking.Peers) == 1 })
+}
+
+func TestSnapshotThatIsNotSyncedEndsNoBFDSession(t *testing.T) {
+	held := netip.MustParseAddr("10.132.2.253")
+	w := &world{inherited: true, instance: "first", sessions: []bfd.Status{{Key: bfd.Key{Peer: held}, State: bfd.Up}}}
+	a, _ := start(t, w, newMemory(t), false)
+	w.change(a, TriggerSource, func() { w.snapshot = snapshot(t, manifests); w.snapshot.Synced = false })
+	w.eventually("the speaker runs", func() bool { return w.speaking != nil })
+	if w.watched != nil {
+		t.Errorf("BFD was told %v, which ends the session with %s", w.watched, held)
+	}
+	w.change(a, TriggerSource, func() { w.snapshot.Synced = true })
+	w.eventually("BFD is told when all has been read", func() bool { return len(w.watched) == 1 })
+}
+
+func TestHostThatCannotBeReadForAWhile(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests), hostErr: errors.New("changed while it was read")}
+	a, _ := start(t, w, newMemory(t), false)
+	for a.Status().Stages["host"].Errors == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.mu.Lock()
+	w.hostErr = nil
+	w.mu.Unlock()
+	w.eventually("it is tried again without being told", func() bool { return w.announces("10.244.1.0/24") })
+	if e := a.Status().Stages["host"].LastError; e != "" {
+		t.Errorf("status still says %q", e)
+	}
+}
+
+func TestPeersThatWaitAreWaitedFor(t *testing.T) {
+	w := &world{snapshot: snapshot(t, strings.Replace(manifests, "bfd: {}", "passwordSecret: {namespace: a, name: b, key: c}", 1))}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("routes of an earlier agent are kept", func() bool { return w.speaking != nil && w.settling })
+	if s := a.Status(); s.Ready || !strings.Contains(s.NotReady, "rr1") {
+		t.Errorf("ready %v: %q, want not, because of rr1", s.Ready, s.NotReady)
+	}
 }

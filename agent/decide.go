@@ -36,6 +36,8 @@ type Plan struct {
 	Routes  *RoutePlan
 	BFD     []bfd.SessionConfig // decided with BGP
 	Drained bool
+	// Waiting names the peers that this node should have and cannot have yet, for instance without their password.
+	Waiting []string
 	// Problems are everything that the snapshot asks for and that is not in force, with the reason.
 	Problems []Problem
 }

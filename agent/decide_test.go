@@ -122,7 +122,7 @@ func facts(t *testing.T, lines string) Facts {
 		case "path-failures":
 			f.PathFailures[netip.MustParseAddr(words[1])] = uint64(len(words[2]))
 		case "has-password":
-			f.BGP = &bgp.Config{Peers: []bgp.Peer{{Name: words[1], Password: bgp.NewPassword("old")}}}
+			f.BGP = &bgp.Config{Peers: []bgp.Peer{{Name: words[1], Address: netip.MustParseAddr("10.132.2.254"), Password: bgp.NewPassword("old")}}}
 		default:
 			t.Fatalf("fact %q", line)
 		}
@@ -166,6 +166,9 @@ func text(p Plan) string {
 		for _, n := range p.NAT.Policies {
 			line("source: %d %s %s to %v but %v", n.Priority, n.Name, n.Source, n.Destinations, n.Exclude)
 		}
+	}
+	if len(p.Waiting) > 0 {
+		line("waiting: %v", p.Waiting)
 	}
 	for _, problem := range p.Problems {
 		line("problem: %s", problem)

@@ -122,15 +122,16 @@ func (d *decision) peers(config *bgp.Config, own []netip.Addr) {
 			continue
 		}
 		peer, ok := d.peer(object, p, address)
-		if !ok {
-			continue
-		}
-		if err := peer.Validate(config); err != nil {
+		if err := peer.Validate(config); ok && err != nil {
 			d.problem(object, "Invalid", "%v", err)
-			continue
+			ok = false
 		}
 		byAddress[address] = p.Name
-		config.Peers = append(config.Peers, peer)
+		if ok {
+			config.Peers = append(config.Peers, peer)
+		} else {
+			d.plan.Waiting = append(d.plan.Waiting, p.Name)
+		}
 		if p.Spec.BFD == nil {
 			continue
 		}
@@ -146,7 +147,7 @@ func (d *decision) peers(config *bgp.Config, own []netip.Addr) {
 // inForceFirst are all peers, those first that have a session already: a newcomer with the same address does not end it.
 func (d *decision) inForceFirst() []*v1alpha1.BGPPeer {
 	rank := func(p *v1alpha1.BGPPeer) int {
-		if d.facts.BGP != nil && slices.ContainsFunc(d.facts.BGP.Peers, func(q bgp.Peer) bool { return q.Name == p.Name }) {
+		if d.before(p.Name) != nil {
 			return 0
 		}
 		return 1
@@ -181,11 +182,16 @@ func (d *decision) peerAddress(p *v1alpha1.BGPPeer) (netip.Addr, bool) {
 		where = "annotation " + key + " of the node"
 	}
 	address, err := netip.ParseAddr(text)
-	if err != nil {
-		d.problem(object, "Invalid", "%s: %q is not an IP address", where, text)
-		return netip.Addr{}, false
+	if err == nil {
+		return address.Unmap(), true
 	}
-	return address.Unmap(), true
+	if before := d.before(p.Name); before != nil {
+		d.problem(object, "Invalid", "%s: %q is not an IP address: the peer stays at %s", where, text, before.Address)
+		return before.Address, true
+	}
+	d.problem(object, "Invalid", "%s: %q is not an IP address", where, text)
+	d.plan.Waiting = append(d.plan.Waiting, p.Name)
+	return netip.Addr{}, false
 }
 
 func (d *decision) peer(object string, p *v1alpha1.BGPPeer, address netip.Addr) (bgp.Peer, bool) {
@@ -226,6 +232,18 @@ func (d *decision) peer(object string, p *v1alpha1.BGPPeer, address netip.Addr) 
 	return peer, true
 }
 
+// before is the peer of a name as it is in force; nil: there is none.
+func (d *decision) before(name string) *bgp.Peer {
+	if d.facts.BGP == nil {
+		return nil
+	}
+	i := slices.IndexFunc(d.facts.BGP.Peers, func(p bgp.Peer) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &d.facts.BGP.Peers[i]
+}
+
 // password reads a session's key. While its Secret is missing, a session that has a key keeps it.
 func (d *decision) password(object, peer string, key v1alpha1.SecretKey) (bgp.Password, bool) {
 	i := slices.IndexFunc(d.snapshot.Secrets, func(s corev1.Secret) bool { return s.Namespace == key.Namespace && s.Name == key.Name })
@@ -238,13 +256,9 @@ func (d *decision) password(object, peer string, key v1alpha1.SecretKey) (bgp.Pa
 			return bgp.NewPassword(string(data)), true
 		}
 	}
-	if d.facts.BGP != nil {
-		for _, p := range d.facts.BGP.Peers {
-			if p.Name == peer && p.Password != (bgp.Password{}) {
-				d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: the session keeps the password it has", key.Key, key.Namespace, key.Name)
-				return p.Password, true
-			}
-		}
+	if before := d.before(peer); before != nil && before.Password != (bgp.Password{}) {
+		d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: the session keeps the password it has", key.Key, key.Namespace, key.Name)
+		return before.Password, true
 	}
 	d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: the session waits for it", key.Key, key.Namespace, key.Name)
 	return bgp.Password{}, false

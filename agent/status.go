@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/waymark-bgp/waymark/bfd"
@@ -17,7 +18,8 @@ import (
 type Status struct {
 	Node      string            `json:"node"`
 	Started   time.Time         `json:"started"`
-	Restarted bool              `json:"restarted"` // took over from an earlier agent on this boot
+	Restarted bool              `json:"restarted"`          // took over from an earlier agent on this boot
+	PassBegan time.Time         `json:"passBegan,omitzero"` // of the pass that is under way; zero: none
 	Ready     bool              `json:"ready"`
 	NotReady  string            `json:"notReady,omitempty"` // why
 	Synced    bool              `json:"synced"`             // the source has been read completely
@@ -25,6 +27,7 @@ type Status struct {
 	ASN       uint32            `json:"asn,omitempty"`
 	RouterID  netip.Addr        `json:"routerID,omitzero"`
 	Peers     []PeerStatus      `json:"peers"`
+	Waiting   []string          `json:"waiting,omitempty"` // peers that this node should have and cannot have yet
 	Announced []netip.Prefix    `json:"announced"`
 	Routes    RouteStatus       `json:"routes"`
 	Backend   string            `json:"natBackend"`
@@ -96,6 +99,8 @@ func ready(s Status) (bool, string) {
 		return false, "the source has not been read completely"
 	case s.ASN == 0:
 		return false, "BGP is not configured"
+	case len(s.Peers) == 0 && len(s.Waiting) > 0:
+		return false, "no peer is in force; these wait: " + strings.Join(s.Waiting, ", ")
 	case len(s.Peers) > 0 && !slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.State == bgp.Established }):
 		return false, "no session is established"
 	}
@@ -114,6 +119,7 @@ func (a *Agent) publish() {
 	a.status.Synced = a.snapshot.Synced
 	a.status.Drained = a.plan.Drained
 	a.status.Problems = a.plan.Problems
+	a.status.Waiting = a.plan.Waiting
 	if a.plan.NAT != nil {
 		a.status.Policies = a.plan.NAT.Policies
 	}
@@ -154,7 +160,15 @@ func (a *Agent) stage(name string, run func() error) error {
 	return err
 }
 
-func (a *Agent) fail(name string, err error) { _ = a.stage(name, func() error { return err }) }
+// working notes when a pass begins, so that one that hangs can be seen.
+func (a *Agent) working(now bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status.PassBegan = time.Time{}
+	if now {
+		a.status.PassBegan = time.Now()
+	}
+}
 
 func (a *Agent) repaired(what string, n int) {
 	a.mu.Lock()

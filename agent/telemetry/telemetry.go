@@ -25,6 +25,9 @@ import (
 // SocketName of the status socket in the run directory.
 const SocketName = "agent.sock"
 
+// hung is how long a pass may take: one over 100,000 new routes takes under a second.
+const hung = 30 * time.Second
+
 // Server answers from what the agent says at that moment.
 type Server struct {
 	Status func() agent.Status
@@ -68,7 +71,10 @@ func (s *Server) ServeMetrics(ctx context.Context, address string) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		s.Status() // hangs when the agent hangs
+		if began := s.Status().PassBegan; !began.IsZero() && time.Since(began) > hung {
+			http.Error(w, fmt.Sprintf("the agent has been at one pass since %v", began), http.StatusServiceUnavailable)
+			return
+		}
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -82,7 +88,7 @@ func (s *Server) ServeMetrics(ctx context.Context, address string) error {
 }
 
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
