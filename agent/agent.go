@@ -102,6 +102,7 @@ type Agent struct {
 	watched  []bfd.SessionConfig // nil: nothing was said yet
 	failures failures
 	started  time.Time
+	settling time.Time // when all had been read, so that peers were waited for
 	settled  bool
 	problems map[string]bool
 
@@ -330,7 +331,7 @@ func (a *Agent) routes(ctx context.Context, host route.Host) error {
 	})
 }
 
-// settle says whether all peers have told all they have since the start, so that what is left over may go.
+// settle says whether all peers have told all they have, so that what an earlier agent has left over may go.
 func (a *Agent) settle() bool {
 	if a.settled {
 		return true
@@ -338,10 +339,20 @@ func (a *Agent) settle() bool {
 	if a.applied == nil || !a.snapshot.Synced {
 		return false
 	}
-	told := len(a.plan.Waiting) == 0 && !slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool {
+	if a.settling.IsZero() {
+		a.settling = time.Now()
+	}
+	states := a.Speaker.Peers()
+	silent := func(peer bgp.Peer) bool {
+		i := slices.IndexFunc(states, func(p bgp.PeerState) bool { return p.Address == peer.Address })
+		if i < 0 {
+			return true // the speaker has not heard of it yet
+		}
+		p := states[i]
 		// A peer without graceful restart owes no End-of-RIB (RFC 4724, section 2).
 		return !p.EndOfRIB && (p.GracefulRestart || p.State != bgp.Established || time.Since(p.Since) < tellTime)
-	})
-	a.settled = told || time.Since(a.started) > settleLimit
+	}
+	told := len(a.plan.Waiting) == 0 && !slices.ContainsFunc(a.plan.BGP.Peers, silent)
+	a.settled = told || time.Since(a.settling) > settleLimit
 	return a.settled
 }

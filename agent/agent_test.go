@@ -294,10 +294,12 @@ func TestPathFailureReachesTheSpeakerOnceAndOverRestartsOfBFD(t *testing.T) {
 }
 
 func TestRoutesSettleWhenAllPeersHaveTold(t *testing.T) {
-	w := &world{snapshot: snapshot(t, manifests), peers: []bgp.PeerState{{Name: "rr1"}}}
+	w := &world{snapshot: snapshot(t, manifests), peers: []bgp.PeerState{{Name: "rr1", Address: netip.MustParseAddr("10.132.2.254")}}}
 	a, _ := start(t, w, newMemory(t), false)
 	w.eventually("settling", func() bool { return w.settling })
-	w.change(a, TriggerBGP, func() { w.peers = []bgp.PeerState{{Name: "rr1", EndOfRIB: true}} })
+	w.change(a, TriggerBGP, func() {
+		w.peers = []bgp.PeerState{{Name: "rr1", Address: netip.MustParseAddr("10.132.2.254"), EndOfRIB: true}}
+	})
 	w.eventually("settled", func() bool { return !w.settling })
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -45,5 +46,33 @@ func TestPeerWithoutGracefulRestartGetsRoutesAtOnce(t *testing.T) {
 		t.Logf("announced %v after the start", time.Since(begin).Round(time.Millisecond))
 		agent.Kill()
 		nettest.Eventually(t, 20*time.Second, func() error { return routeAt(l.Router, podCIDR, false) })
+	}
+}
+
+// TestRestartWhileAFileIsBroken: the agent is killed and started while the file with its only peer does not parse. What it
+// cannot know it does not touch: packets cross the node both ways, and strict BFD stays up.
+func TestRestartWhileAFileIsBroken(t *testing.T) {
+	for _, router := range routers {
+		t.Run(router.name, func(t *testing.T) {
+			l, agent := strict(t, router.start)
+			reachable(t, l)
+			stream := StartStream(t, l.Host, hostAddr, l.Pod, podAddr)
+			l.Write(t, "peer.yaml", "apiVersion: waymark.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: router}\nspec: {adress: 198.18.0.1}\n")
+			agent.Kill()
+			begin := time.Now()
+			l.Agent(t)
+			nettest.Eventually(t, 10*time.Second, func() error {
+				s, err := l.Status(t)
+				if err == nil && (s.Ready || s.Started.Before(begin) || s.Stages["announce"].Runs < 2) {
+					err = fmt.Errorf("status: %+v", s)
+				}
+				return err
+			})
+			l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
+			l.Settled(t, begin)
+			host, pod := stream.Stop(t)
+			wantAll(t, "host to pod", host.Sent, pod, hostAddr)
+			wantAll(t, "pod to host", pod.Sent, host, podAddr)
+		})
 	}
 }
