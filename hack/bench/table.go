@@ -67,9 +67,8 @@ func latencyTable(out io.Writer, title string, results map[string][]time.Duratio
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "reflector\ttimes\tmedian\t99th percentile\tmost")
 	for _, r := range reflectors {
-		if took := results[r.name]; len(took) > 0 {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", r.name, len(took), seconds(median(took)), seconds(percentile(took, 99)), seconds(slices.Max(took)))
-		}
+		took := results[r.name]
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\n", r.name, len(took), seconds(median(took)), seconds(percentile(took, 99)), seconds(slices.Max(took)))
 	}
 	_ = w.Flush()
 }
