@@ -22,7 +22,8 @@ type Desired struct {
 	// Routes yields each prefix once, with its next hops sorted and without repeats. The slices are shared and must not be
 	// changed: not by who takes them, nor later by who gave them.
 	Routes iter.Seq2[netip.Prefix, []netip.Addr]
-	// Settling says that not all peers have told all they have yet: add and change, but remove nothing.
+	// Settling says that not all peers have told all they have yet: a route that an earlier process has left stays until it
+	// has been desired once. What has been desired and is not any more goes at once, settling or not.
 	Settling bool
 }
 

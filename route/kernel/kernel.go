@@ -40,9 +40,10 @@ type Table struct {
 
 // entry is what is known of one of our routes.
 type entry struct {
-	hops    uint32 // number of its set of hops; 0: somebody has taken the route away
-	round   uint16 // the pass in which it was wanted last
-	drifted bool   // somebody else has altered or taken it
+	hops      uint32 // number of its set of hops; 0: it is not in the kernel, or not read yet
+	round     uint16 // the pass in which it was wanted last
+	drifted   bool   // somebody else has altered or taken it
+	inherited bool   // an earlier process has left it, and it has not been wanted since
 }
 
 // owned is a route of ours somewhere.

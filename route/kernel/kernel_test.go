@@ -212,21 +212,3 @@ func TestRemoveAll(t *testing.T) {
 	}
 	expect(t, routes{})
 }
-
-func TestSettlingRemovesNothing(t *testing.T) {
-	lab(t)
-	crashed := newTable(t)
-	apply(t, crashed, routes{"10.1.0.0/16": r1, "10.2.0.0/16": r1 + "," + r2, "2001:db8:a::/48": r1v6 + "," + r2v6}.desired())
-
-	table := newTable(t)
-	result := apply(t, table, routes{"10.2.0.0/16": r1 + "," + r2}.settling())
-	expectResult(t, result, route.Result{Installed: 3})
-	result = apply(t, table, routes{"10.2.0.0/16": r2, "2001:db8:b::/48": r1v6}.settling())
-	expectResult(t, result, route.Result{Installed: 4, Added: 1, Changed: 1})
-	apply(t, table, routes{}.settling())
-	expect(t, routes{"10.1.0.0/16": r1, "10.2.0.0/16": r2, "2001:db8:a::/48": r1v6 + "," + r2v6, "2001:db8:b::/48": r1v6})
-
-	result = apply(t, table, routes{"10.1.0.0/16": r1}.desired())
-	expect(t, routes{"10.1.0.0/16": r1})
-	expectResult(t, result, route.Result{Installed: 1, Removed: 3})
-}

@@ -43,11 +43,9 @@ func (p *pass) run(ctx context.Context) error {
 	if _, err := p.remove(ctx, replaced); err != nil {
 		return err
 	}
+	strays, kept := p.superseded()
 	unwanted := p.unwanted()
-	if p.desired.Settling {
-		return nil
-	}
-	removed, err := p.remove(ctx, slices.Concat(unwanted, p.strays))
+	removed, err := p.remove(ctx, slices.Concat(unwanted, strays))
 	p.result.Removed += removed
 	if err != nil {
 		return err
@@ -55,7 +53,7 @@ func (p *pass) run(ctx context.Context) error {
 	for _, r := range unwanted {
 		delete(p.have, r.key)
 	}
-	p.strays = nil
+	p.strays = kept
 	return nil
 }
 
@@ -169,7 +167,22 @@ func (p *pass) done(c change) {
 	p.wanted++
 }
 
-// unwanted forgets the routes that are gone already, and returns those of ours that are not desired any more.
+// superseded divides the strays into those that are to go and those that are not yet.
+func (p *pass) superseded() (gone, kept []owned) {
+	if !p.desired.Settling {
+		return p.strays, nil
+	}
+	for _, stray := range p.strays {
+		if e, known := p.have[stray.key]; known && !e.inherited {
+			gone = append(gone, stray)
+		} else {
+			kept = append(kept, stray)
+		}
+	}
+	return gone, kept
+}
+
+// unwanted forgets the routes that are gone already, and returns those of ours that are to go.
 func (p *pass) unwanted() []owned {
 	if p.wanted == len(p.have) {
 		return nil
@@ -180,6 +193,7 @@ func (p *pass) unwanted() []owned {
 		case e.round == p.round:
 		case e.hops == 0:
 			delete(p.have, k)
+		case p.desired.Settling && e.inherited:
 		default:
 			routes = append(routes, owned{k, p.at, e.hops})
 		}

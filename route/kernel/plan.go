@@ -53,6 +53,9 @@ type plan struct {
 	leftOut string // why some or all next hops are not used; "": all are
 }
 
+// maxPlans bounds what is remembered of sets of next hops that no route has any more.
+const maxPlans = 1 << 14
+
 // plans remembers the plan of each set of next hops: routes are many, their sets of next hops few.
 type plans struct {
 	host    route.Host
@@ -84,6 +87,9 @@ func (p *plans) of(nextHops []netip.Addr) plan {
 		found = plan{leftOut: leftOut}
 		if len(hops) > 0 {
 			found.hops, found.is4 = p.sets.number(hops), hops[0].Gateway.Is4()
+		}
+		if len(p.known) >= maxPlans {
+			clear(p.known)
 		}
 		p.known[string(p.scratch)] = found
 	}

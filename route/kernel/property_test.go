@@ -32,7 +32,7 @@ func TestRandomStatesConverge(t *testing.T) {
 	}
 
 	table, want := newTable(t), routes{}
-	foreign := map[string]bool{}
+	foreign, inherited := map[string]bool{}, routes{}
 	for step := range 150 {
 		desired := routes{}
 		for _, prefix := range prefixes {
@@ -50,6 +50,7 @@ func TestRandomStatesConverge(t *testing.T) {
 			case 2:
 				_, _ = nettest.Self.Try("ip", family(prefix), "route", "del", prefix, "proto", "179")
 				delete(want, prefix)
+				delete(inherited, prefix)
 			case 3:
 				if want[prefix] != "" {
 					nettest.Run(t, "ip", family(prefix), "route", "replace", prefix, "via", candidate, "proto", "179", "metric", "200")
@@ -63,15 +64,14 @@ func TestRandomStatesConverge(t *testing.T) {
 			}
 		}
 		if random.IntN(5) == 0 {
-			table = newTable(t)
+			table, inherited = newTable(t), maps.Clone(want)
 		}
 		d := desired.desired()
 		d.Settling = random.IntN(3) == 0
-		if !d.Settling {
-			clear(want)
-		}
+		maps.DeleteFunc(want, func(prefix, _ string) bool { return !d.Settling || inherited[prefix] == "" })
 		maps.Copy(want, desired)
 		maps.DeleteFunc(want, func(prefix, _ string) bool { return foreign[prefix] })
+		maps.DeleteFunc(inherited, func(prefix, _ string) bool { return want[prefix] == "" || desired[prefix] != "" })
 		others := notOurs(t)
 		result := apply(t, table, d)
 		if err := differs(t, want); err != nil {

@@ -26,7 +26,11 @@ func (t *Table) read(at place) error {
 		return err
 	}
 	if t.at != at || len(t.sets.sets) >= maxHopSets {
-		t.have, t.sets, t.at = make(map[key]entry), hopSets{}, at
+		// What has been wanted is still known to have been, wherever it stands.
+		for k, e := range t.have {
+			t.have[k] = entry{round: e.round, inherited: e.inherited}
+		}
+		t.sets, t.at = hopSets{}, at
 	}
 	events := t.events.Load()
 	err := errInterrupted
@@ -59,7 +63,7 @@ func (t *Table) dump() error {
 	}
 	for k, e := range t.have {
 		if e.round != t.round {
-			t.have[k] = entry{drifted: true, round: e.round}
+			t.have[k] = entry{round: e.round, drifted: e.drifted || e.hops != 0, inherited: e.inherited}
 		}
 	}
 	return t.conn.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), func(body []byte) {
@@ -79,7 +83,12 @@ func (t *Table) note(f *found) {
 		if known && before.round == t.round {
 			t.doubles = append(t.doubles, owned{f.key, t.at, before.hops})
 		}
-		t.have[f.key] = entry{hops: hops, round: t.round, drifted: known && (before.drifted || before.hops != hops)}
+		t.have[f.key] = entry{
+			hops:      hops,
+			round:     t.round,
+			drifted:   before.drifted || before.hops != 0 && before.hops != hops,
+			inherited: before.inherited || !known,
+		}
 	case ours:
 		t.strays = append(t.strays, owned{f.key, f.place, t.sets.number(f.hops)})
 	default:
