@@ -9,6 +9,7 @@ import (
 type Rules struct {
 	Own       []netip.Prefix // the node's PodCIDRs, masked
 	Addresses []netip.Prefix // the addresses of the node's interfaces, each with the length of its network
+	Peers     []netip.Addr   // the addresses of the configured peers
 }
 
 // Refuse returns why a learned prefix must not become a kernel route, "" if it may. A default route may, and so may a
@@ -45,7 +46,28 @@ func (r Rules) Refuse(p netip.Prefix) string {
 			}
 		}
 	}
+	for _, peer := range r.Peers {
+		if p.Contains(peer) && p.Bits() >= r.wayTo(peer) {
+			return fmt.Sprintf("would take away the way to peer %s", peer)
+		}
+	}
 	return ""
+}
+
+// wayTo is the length from which on a learned prefix would decide how a peer is reached: that of the network that the node
+// and the peer are on, since an IPv6 network of the kernel's own has a worse metric (256) than learned routes usually have.
+// To a peer elsewhere learned routes may lead, but for one to its very address, which is meant for it alone.
+func (r Rules) wayTo(peer netip.Addr) int {
+	longest := -1
+	for _, address := range r.Addresses {
+		if address.Contains(peer) {
+			longest = max(longest, address.Bits())
+		}
+	}
+	if longest < 0 {
+		return peer.BitLen()
+	}
+	return longest
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

@@ -64,6 +64,48 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
+// No learned prefix decides how a peer is reached on a network of this node, and none is meant for a peer alone.
+func TestRefuseTheWayToAPeer(t *testing.T) {
+	toPeers := rules
+	toPeers.Addresses = prefixes("192.0.2.1/24", "192.0.2.129/26", "198.51.100.0/31", "203.0.113.1/32", "2001:db8::1/64", "fe80::1/64")
+	for _, peer := range []string{"192.0.2.2", "192.0.2.130", "198.51.100.1", "203.0.113.9", "2001:db8::2", "2001:db8:9::9", "fe80::2%eth0"} {
+		toPeers.Peers = append(toPeers.Peers, netip.MustParseAddr(peer))
+	}
+	for prefix, peer := range map[string]string{
+		"0.0.0.0/0":          "",
+		"::/0":               "",
+		"192.0.2.0/23":       "",
+		"192.0.2.0/24":       "192.0.2.2",
+		"192.0.2.0/30":       "192.0.2.2",
+		"192.0.2.2/32":       "192.0.2.2",
+		"192.0.2.3/32":       "",
+		"192.0.2.4/30":       "",
+		"192.0.2.128/25":     "", // the node's network of the peer in it is longer
+		"192.0.2.128/26":     "192.0.2.130",
+		"192.0.2.128/27":     "192.0.2.130",
+		"198.51.100.0/24":    "",
+		"198.51.100.0/31":    "198.51.100.1",
+		"198.51.100.1/32":    "198.51.100.1",
+		"203.0.113.0/24":     "", // the way to a peer that is not on a network of the node
+		"203.0.113.8/31":     "",
+		"203.0.113.9/32":     "203.0.113.9",
+		"2001:db8::/32":      "",
+		"2001:db8::/64":      "2001:db8::2", // better than the kernel's own, whose metric is 256
+		"2001:db8::/126":     "2001:db8::2",
+		"2001:db8:9::/64":    "",
+		"2001:db8:9::9/128":  "2001:db8:9::9",
+		"2001:db8:9::10/128": "",
+	} {
+		have, want := toPeers.Refuse(netip.MustParsePrefix(prefix)), ""
+		if peer != "" {
+			want = "would take away the way to peer " + peer
+		}
+		if have != want {
+			t.Errorf("%s is refused because %q, want %q", prefix, have, want)
+		}
+	}
+}
+
 // What is accepted can never take traffic away from the node's own pods or from the node itself.
 func FuzzRefuse(f *testing.F) {
 	f.Add([]byte{10, 244, 1, 0}, 24)
