@@ -313,11 +313,15 @@ func (a *Agent) routes(ctx context.Context, host route.Host) error {
 	if a.plan.Routes == nil {
 		return nil
 	}
+	var peers []netip.Addr
+	for _, peer := range a.plan.BGP.Peers {
+		peers = append(peers, peer.Address)
+	}
 	return a.stage("routes", func() error {
 		result, err := a.Routes.Apply(ctx, route.Desired{
 			Table:    a.plan.Routes.Table,
 			Metric:   a.plan.Routes.Metric,
-			Rules:    route.Rules{Own: a.plan.Routes.Own, Addresses: host.Addresses},
+			Rules:    route.Rules{Own: a.plan.Routes.Own, Addresses: host.Addresses, Peers: peers},
 			Routes:   a.Speaker.Learned,
 			Settling: !a.settle(),
 		})
