@@ -21,7 +21,7 @@ const (
 
 // contents is what the kernel holds of our table.
 type contents struct {
-	generation uint32               // of the whole ruleset of this network namespace, of which our table is a part
+	generation uint32               // of the whole ruleset, of which our table is a part; 0 when that changed meanwhile
 	frame      string               // all but the elements, as the kernel describes it: equal means untouched
 	elements   map[string][]element // by set, sorted
 
@@ -40,7 +40,8 @@ func (b *Backend) read() (*contents, error) {
 		return nil, fmt.Errorf("nftables: open netlink socket: %w", err)
 	}
 	defer conn.Close()
-	// Others may write while we read, as often as kube-proxy does: then read again.
+	// Others may write while we read, on some hosts all the time: then what is the same twice is not in change.
+	var last *contents
 	for range 20 {
 		before, err := generation(conn)
 		if err != nil {
@@ -54,16 +55,18 @@ func (b *Backend) read() (*contents, error) {
 		if err != nil {
 			return nil, err
 		}
-		if before != after {
-			continue
-		}
-		if readErr != nil {
+		switch {
+		case before == after && readErr != nil:
 			return nil, readErr
+		case before == after:
+			c.generation = after
+			return c, nil
+		case readErr == nil && last != nil && c.equal(last):
+			return c, nil
 		}
-		c.generation = after
-		return c, nil
+		last = c
 	}
-	return nil, fmt.Errorf("nftables: read table %s: the ruleset changed during each of 20 attempts", tableName)
+	return nil, fmt.Errorf("nftables: read table %s: it changed during each of 20 attempts", tableName)
 }
 
 func readTable(conn *netlink.Conn) (*contents, error) {

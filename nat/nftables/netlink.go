@@ -35,17 +35,38 @@ func get(conn *netlink.Conn, request uint16, flags netlink.HeaderFlags, names ..
 	return found, nil
 }
 
+func currentGeneration() (uint32, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return 0, fmt.Errorf("nftables: open netlink socket: %w", err)
+	}
+	defer conn.Close()
+	return generation(conn)
+}
+
 func generation(conn *netlink.Conn) (uint32, error) {
 	replies, err := conn.Execute(message(unix.NFT_MSG_GETGEN, 0, unix.NFPROTO_UNSPEC, nil))
 	if err != nil {
 		return 0, fmt.Errorf("nftables: read generation: %w", err)
 	}
 	for _, reply := range replies {
-		if id := find(body(reply), unix.NFTA_GEN_ID); len(id) == 4 {
-			return binary.BigEndian.Uint32(id), nil
+		if id, ok := generationOf(reply); ok {
+			return id, nil
 		}
 	}
 	return 0, errors.New("nftables: the kernel tells no generation")
+}
+
+// generationOf reads the message that tells a generation. Among events it is the last one of each transaction.
+func generationOf(m netlink.Message) (id uint32, ok bool) {
+	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWGEN {
+		return 0, false
+	}
+	value := find(body(m), unix.NFTA_GEN_ID)
+	if len(value) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(value), true
 }
 
 func message(request uint16, flags netlink.HeaderFlags, family byte, payload []byte) netlink.Message {

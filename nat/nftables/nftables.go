@@ -20,9 +20,9 @@ import (
 
 // Backend writes plans into the table. It is safe for concurrent use; one process at a time may own the table.
 type Backend struct {
-	mu   sync.Mutex
-	nft  knftables.Interface
-	left *contents // the table as the last Apply left it, nil when that is not known
+	mu      sync.Mutex
+	left    *contents // the table as the last Apply left it, nil when that is not known
+	written bool      // something was written since the start or Remove: what is not known may be wrong
 }
 
 // New makes a backend; it touches nothing.
@@ -36,16 +36,13 @@ func (b *Backend) Name() string { return "nftables" }
 func (b *Backend) Check(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.connect(); err != nil {
-		return err
-	}
 	if _, err := b.read(); err != nil {
 		return err
 	}
-	tx := b.nft.NewTransaction()
+	tx := begin()
 	replaceTable(tx)
 	addFrame(tx)
-	if err := b.nft.Check(ctx, tx); err != nil {
+	if err := run(ctx, tx, "--check"); err != nil {
 		return fmt.Errorf("nftables: the kernel or nft refuses the ruleset: %w", err)
 	}
 	return nil
@@ -53,7 +50,7 @@ func (b *Backend) Check(ctx context.Context) error {
 
 // Apply makes the table express the plan, in one transaction, and writes nothing when it does already. Of a table that is as
 // the last Apply left it only elements change; the rules are written again after a start and when somebody has changed them.
-// The base chain stays registered throughout.
+// The base chain stays registered throughout. Apply returns soon after ctx ends, whatever nft does.
 func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) {
 	table, err := nat.Compile(plan)
 	if err != nil {
@@ -63,9 +60,11 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.connect(); err != nil {
+	changes, err := listen()
+	if err != nil {
 		return nat.Result{}, err
 	}
+	defer changes.Close()
 	have, err := b.read()
 	if err != nil {
 		return nat.Result{}, err
@@ -77,8 +76,8 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 		return result, nil
 	}
 
-	b.left = nil // until the outcome is known
-	if frameStays, err = b.write(ctx, have, want, frameStays); err != nil {
+	b.left, b.written = nil, true // until the outcome is known
+	if frameStays, err = write(ctx, have, want, frameStays); err != nil {
 		return nat.Result{}, err
 	}
 	result.Changed = true
@@ -90,8 +89,15 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return result, err
 	}
-	// Somebody who wrote at the same time may have changed what we wrote: then the next Apply writes it again.
-	if now.generation == have.generation+1 {
+	// Somebody who changed our table at the same time may have changed what we wrote: then it is not known, Watch calls for
+	// another Apply, and that writes it again. Changes of other tables, which never end on some hosts, do not matter.
+	alone := now.generation == have.generation+1
+	if !alone {
+		if alone, err = onlyOne(changes); err != nil {
+			return result, err
+		}
+	}
+	if alone {
 		b.left = now
 	}
 	return result, nil
@@ -101,34 +107,19 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 func (b *Backend) Remove(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.connect(); err != nil {
-		return err
-	}
-	b.left = nil
-	tx := b.nft.NewTransaction()
+	b.left, b.written = nil, false
+	tx := begin()
 	replaceTable(tx)
 	tx.Delete(&knftables.Table{})
-	if err := b.nft.Run(ctx, tx); err != nil {
+	if err := run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: delete table %s: %w", tableName, err)
 	}
 	return nil
 }
 
-func (b *Backend) connect() error {
-	if b.nft != nil {
-		return nil
-	}
-	nft, err := knftables.New(knftables.InetFamily, tableName)
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	b.nft = nft
-	return nil
-}
-
 // write brings the table from have to want and tells whether the frame stayed.
-func (b *Backend) write(ctx context.Context, have *contents, want map[string][]element, frameStays bool) (bool, error) {
-	tx := b.nft.NewTransaction()
+func write(ctx context.Context, have *contents, want map[string][]element, frameStays bool) (bool, error) {
+	tx := begin()
 	if !frameStays {
 		flushChains(tx, have.otherChains)
 		addFrame(tx)
@@ -137,17 +128,17 @@ func (b *Backend) write(ctx context.Context, have *contents, want map[string][]e
 	if !frameStays {
 		deleteOthers(tx, have.otherChains, have.otherSets)
 	}
-	if err := b.nft.Run(ctx, tx); err == nil {
+	if err := run(ctx, tx); err == nil {
 		return frameStays, nil
 	}
 
 	// Somebody gave the table a shape that the kernel does not let us mend. To replace it as a whole is the last resort: a packet
 	// that meets the old chain after the change and the new chain before it is decided by neither.
-	tx = b.nft.NewTransaction()
+	tx = begin()
 	replaceTable(tx)
 	addFrame(tx)
 	changeElements(tx, nil, want)
-	if err := b.nft.Run(ctx, tx); err != nil {
+	if err := run(ctx, tx); err != nil {
 		return false, fmt.Errorf("nftables: write table %s: %w", tableName, err)
 	}
 	return false, nil

@@ -16,14 +16,11 @@ const settle = 20 * time.Millisecond
 // Watch calls notify when the table is no longer as the last Apply left it, and returns nil when ctx ends. Changes of other
 // tables, and our own, cause no call. The table is also looked at once at the start.
 func (b *Backend) Watch(ctx context.Context, notify func()) error {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	conn, err := listen()
 	if err != nil {
-		return fmt.Errorf("nftables: open netlink socket: %w", err)
+		return err
 	}
 	defer conn.Close()
-	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
-		return fmt.Errorf("nftables: join the group of ruleset changes: %w", err)
-	}
 	events := make(chan struct{}, 1)
 	events <- struct{}{}
 	failed := make(chan error, 1)
@@ -49,6 +46,19 @@ func (b *Backend) Watch(ctx context.Context, notify func()) error {
 			notify()
 		}
 	}
+}
+
+// listen opens a socket that hears of every change of the ruleset.
+func listen() (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("nftables: open netlink socket: %w", err)
+	}
+	if err := conn.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("nftables: join the group of ruleset changes: %w", err)
+	}
+	return conn, nil
 }
 
 // receive passes on that our table changed, until the connection is closed.
@@ -83,12 +93,47 @@ func concernsUs(m netlink.Message) bool {
 	return false
 }
 
-// drifted tells whether somebody changed what the last Apply left. A table that cannot be read is for Apply to report.
+// onlyOne tells whether one transaction, and no more, has changed our table since conn began to listen. It is false when the
+// kernel had too much to tell.
+func onlyOne(conn *netlink.Conn) (bool, error) {
+	until, err := currentGeneration()
+	if err != nil {
+		return false, err
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return false, fmt.Errorf("nftables: limit the wait for ruleset changes: %w", err)
+	}
+	transactions, ours := 0, false
+	for {
+		messages, err := conn.Receive()
+		if errors.Is(err, unix.ENOBUFS) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("nftables: receive ruleset changes: %w", err)
+		}
+		for _, m := range messages {
+			ours = ours || concernsUs(m)
+			id, ends := generationOf(m)
+			if !ends {
+				continue
+			}
+			if ours {
+				transactions, ours = transactions+1, false
+			}
+			if int32(id-until) >= 0 { // it wraps
+				return transactions == 1, nil
+			}
+		}
+	}
+}
+
+// drifted tells whether somebody changed what the last Apply left, or may have. A table that cannot be read is for Apply to report.
 func (b *Backend) drifted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.left == nil {
-		return false
+		return b.written
 	}
 	have, err := b.read()
 	if err != nil || !have.equal(b.left) {
