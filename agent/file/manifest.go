@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -51,7 +49,8 @@ type contents struct {
 
 // reader turns the bytes of one file into contents.
 type reader struct {
-	file string
+	file    string
+	aliased int // values that aliases stand for, so far
 	contents
 }
 
@@ -72,11 +71,18 @@ func read(file string, data []byte) contents {
 // document reads one document, a list or a single object, and says whether it is in flow style.
 func (r *reader) document(doc piece) (flow bool) {
 	if header, items := splitList(doc); len(items) > 0 {
-		if root, _, _ := parse(header); isList(root) && r.items(items) {
-			return items[0].text[0] == '{'
+		if root, _, _ := r.parse(header); isList(root) {
+			line, err := r.items(items)
+			if err == nil {
+				return items[0].text[0] == '{'
+			}
+			if len(doc.text) > maxDocument {
+				r.syntax(line, err)
+				return false
+			}
 		}
 	}
-	root, line, err := parse(doc.text)
+	root, line, err := r.parse(doc.text)
 	if err != nil {
 		r.syntax(doc.before+line, err)
 		return false
@@ -85,14 +91,14 @@ func (r *reader) document(doc piece) (flow bool) {
 	return root.Style&yaml.FlowStyle != 0
 }
 
-// items reads the items of a list one by one. It is false, and has done nothing, when one does not parse: anchors may tie
-// items together that are not good alone.
-func (r *reader) items(items []piece) bool {
+// items reads the items of a list one by one. When one does not parse it has done nothing, and tells the line: anchors may
+// tie items together that are not good alone.
+func (r *reader) items(items []piece) (line int, err error) {
 	parts := reader{file: r.file, contents: contents{good: true}}
 	for _, item := range items {
-		root, _, err := parse(item.text)
+		root, line, err := r.parse(item.text)
 		if err != nil {
-			return false
+			return item.before + line, err
 		}
 		if root.Kind == yaml.SequenceNode && len(root.Content) == 1 {
 			root = root.Content[0]
@@ -103,7 +109,7 @@ func (r *reader) items(items []piece) bool {
 	r.refused = append(r.refused, parts.refused...)
 	r.problems = append(r.problems, parts.problems...)
 	r.good = r.good && parts.good
-	return true
+	return 0, nil
 }
 
 // tree reads a parsed document.
@@ -138,29 +144,6 @@ func text(n *yaml.Node, names ...string) string {
 	return n.Value
 }
 
-var yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
-
-// parse returns the tree of one document, or what is wrong and in which line of it, without a word of the text itself.
-func parse(text []byte) (root *yaml.Node, line int, err error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		m := yamlError.FindStringSubmatch(err.Error())
-		if m == nil {
-			return nil, 1, errors.New("not YAML")
-		}
-		line, _ = strconv.Atoi(m[1])
-		message := m[2]
-		if strings.HasPrefix(message, "unknown anchor") { // the only message that quotes
-			message = "unknown anchor"
-		}
-		return nil, max(line, 1), errors.New(message)
-	}
-	if len(doc.Content) == 0 {
-		return nil, 1, errors.New("no document")
-	}
-	return doc.Content[0], 0, nil
-}
-
 func (r *reader) where(line int) string { return fmt.Sprintf("%s:%d", r.file, line) }
 
 func (r *reader) problem(id identity, line int, reason, message string) {
@@ -180,7 +163,11 @@ func (r *reader) refuse(id identity, line int, reason, message string) {
 }
 
 func (r *reader) syntax(line int, err error) {
-	r.refuse(identity{}, line, "Syntax", err.Error())
+	reason := "Syntax"
+	if errors.As(err, new(tooLarge)) {
+		reason = "TooLarge"
+	}
+	r.refuse(identity{}, line, reason, err.Error())
 }
 
 // nodeManifest is the part of a Node that the agent needs. The rest is not even decoded: images and conditions of 5,000

@@ -54,7 +54,7 @@ func readStable(path string, before stamp) ([]byte, stamp, error) {
 	case errors.Is(lease, unix.EAGAIN), lease != nil && now != before:
 		return nil, now, errWriting
 	case now.size > maxSize:
-		return nil, now, fmt.Errorf("is larger than %d MiB", maxSize>>20)
+		return nil, now, fmt.Errorf("is larger than %d MiB: split it", maxSize>>20)
 	}
 	data := make([]byte, now.size)
 	if _, err := io.ReadFull(f, data); err != nil {
