@@ -262,6 +262,41 @@ func TestGracefulRestart(t *testing.T) {
 	})
 }
 
+// TestRestartAfterRestart kills a speaker again soon after its session is back. A peer drops what has not been announced anew
+// by then (RFC 4724, section 4.2), so that is to happen at once, although another peer that GoBGP would wait for is absent.
+func TestRestartAfterRestart(t *testing.T) {
+	everyRouter(t, direct(), func(t *testing.T, r router) {
+		dir, job := t.TempDir(), speakerJob{Announce: speakerConfig().Announce, Absent: netip.MustParseAddr("192.0.2.99")}
+		p := startSpeaker(t, dir, job)
+		everywhere := []string{"10.1.0.0/24", "2001:db8:1::/64"}
+		for _, prefix := range everywhere {
+			nettest.Eventually(t, patience, hasRoute(r, prefix))
+		}
+		time.Sleep(2 * time.Second) // as above
+		soon := deferral / 4
+		if _, slow := r.(openBGPD); slow {
+			soon = 3 * time.Second // it looks at the first updates of a session only after 2 to 3 s (7.7, November 2026)
+		}
+		job.Restarting = true
+		lost := watchRoutes(t, r, everywhere)
+		for range 3 {
+			p.Kill()
+			p = startSpeaker(t, dir, job)
+			nettest.Eventually(t, patience, func() error {
+				if !strings.Contains(p.Output(), "BGP session up") {
+					return errors.New("the session is not up again")
+				}
+				return nil
+			})
+			time.Sleep(soon)
+		}
+		time.Sleep(2 * time.Second)
+		if err := lost(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // startSpeaker starts a speaker that can be killed.
 func startSpeaker(t *testing.T, dir string, job speakerJob) *nettest.Process {
 	t.Helper()

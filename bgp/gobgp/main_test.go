@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -46,6 +47,7 @@ func exit(err error) {
 type speakerJob struct {
 	Restarting bool
 	Announce   []bgp.Announcement
+	Absent     netip.Addr // of another peer, which does not answer
 }
 
 // runSpeaker is an agent that knows BGP only. SIGTERM stops it gracefully, SIGUSR1 withdraws.
@@ -62,6 +64,11 @@ func runSpeaker(dir string) error {
 	}
 	c := speakerConfig()
 	c.GracefulRestart.Restarting, c.Announce = job.Restarting, job.Announce
+	if job.Absent.IsValid() {
+		absent := c.Peers[0]
+		absent.Name, absent.Address = "absent", job.Absent
+		c.Peers = append(c.Peers, absent)
+	}
 	s := New(slog.New(slog.NewTextHandler(os.Stderr, nil)), filepath.Join(dir, "gobgp.sock"), false, func() {})
 	if err := s.Apply(context.Background(), c); err != nil {
 		return err

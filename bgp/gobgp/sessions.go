@@ -136,7 +136,7 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
 	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
 	s.touch()
-	go s.established(in, n.peer.Address, !n.state.GracefulRestart)
+	go s.established(in, n.peer.Address)
 }
 
 // negotiated reads what the peer can do. A peer that names no family speaks IPv4 unicast (RFC 4760, section 8).
@@ -162,7 +162,7 @@ func negotiated(ours []bgp.Family, capabilities []packet.ParameterCapabilityInte
 }
 
 // established does what can only be done when a session is up.
-func (s *Speaker) established(in *instance, address netip.Addr, withoutRestart bool) {
+func (s *Speaker) established(in *instance, address netip.Addr) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if s.running != in {
@@ -170,8 +170,10 @@ func (s *Speaker) established(in *instance, address netip.Addr, withoutRestart b
 	}
 	ctx := context.Background()
 	var local netip.Addr
+	held := false
 	err := in.ListPeer(ctx, &api.ListPeerRequest{Address: address.String()}, func(p *api.Peer) {
 		local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
+		held = p.GetGracefulRestart().GetLocalRestarting()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if n := s.sessions[address]; n != nil && n.up.Load() {
@@ -183,16 +185,18 @@ func (s *Speaker) established(in *instance, address netip.Addr, withoutRestart b
 		return
 	}
 	s.touch()
-	if withoutRestart && s.config.GracefulRestart.Restarting {
+	if err := s.sessionAddress(ctx, address, local); err != nil {
+		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
+		return
+	}
+	if held {
 		// A restarting GoBGP holds routes back from all peers until all have sent End-of-RIB, or the deferral time is over.
-		// Who knows no graceful restart has already lost our routes and is not to wait for the others.
+		// Who knows no graceful restart has lost our routes, and who does drops them if we restart once more before they
+		// are announced again. Since we pass nothing on, what there is to announce is complete: End-of-RIB may follow.
 		in.heldUntil = time.Now().Add(deferral + 200*time.Millisecond)
 		if err := s.resend(ctx, in, address); err != nil {
 			s.log.Error("announce to a BGP peer", "address", address, "error", err)
 		}
-	}
-	if err := s.sessionAddress(ctx, address, local); err != nil {
-		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
 	}
 }
 

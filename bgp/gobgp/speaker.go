@@ -48,7 +48,7 @@ type Speaker struct {
 type instance struct {
 	*server.BgpServer
 	cancel context.CancelFunc
-	// heldUntil is when GoBGP has stopped to hold back changes from a peer without graceful restart.
+	// heldUntil is when GoBGP has stopped to hold back changes from a peer that has our announcements already.
 	heldUntil time.Time
 }
 
