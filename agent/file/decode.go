@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -282,11 +283,14 @@ func lineOf(n *yaml.Node, path string) int {
 
 // child returns an entry of a mapping or list, with the node that names it.
 func child(n *yaml.Node, name string) (key, value *yaml.Node) {
+	if n.Kind == yaml.SequenceNode {
+		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(n.Content) {
+			return n.Content[i], n.Content[i]
+		}
+		return nil, nil
+	}
 	for i, c := range n.Content {
-		switch {
-		case n.Kind == yaml.SequenceNode && fmt.Sprint(i) == name:
-			return c, c
-		case n.Kind == yaml.MappingNode && i%2 == 0 && c.Value == name:
+		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Value == name {
 			return c, n.Content[i+1]
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 // allocated is how many MiB the reading of a file takes, garbage included.
@@ -57,6 +58,17 @@ func TestWhatTakesTooMuchMemoryIsRefused(t *testing.T) {
 				t.Errorf("took %d MiB", took)
 			}
 		})
+	}
+}
+
+func TestManyProblemsTakeNoTime(t *testing.T) {
+	start := time.Now()
+	c := read("x.yaml", []byte("apiVersion: v1\nkind: Node\nmetadata: {name: n}\nspec:\n  podCIDRs:\n"+strings.Repeat("  - a\n", 100_000)))
+	if n := len(c.problems); n != 100_000 || !strings.HasPrefix(c.problems[n-1].String(), "x.yaml:100005: ") {
+		t.Errorf("%d problems, the last one %v", n, c.problems[n-1])
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
 
