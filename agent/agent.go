@@ -81,6 +81,7 @@ const (
 // Agent keeps one node as its source wants it. The exported fields are set before Run.
 type Agent struct {
 	Node           string
+	Version        string // of the program, for its status
 	Source         Source
 	Speaker        Speaker
 	Routes         Routes
@@ -131,7 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	remembered := a.Memory.Load()
 	a.failures = failures{}
 	a.mu.Lock()
-	a.status = Status{Node: a.Node, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
+	a.status = Status{Node: a.Node, Version: a.Version, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
 	a.mu.Unlock()
 	ticker := time.NewTicker(resync)
 	defer ticker.Stop()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -85,12 +86,29 @@ func (d *decision) problem(object, reason, format string, args ...any) {
 func (d *decision) findNode(name string) bool {
 	i := slices.IndexFunc(d.snapshot.Nodes, func(n corev1.Node) bool { return n.Name == name })
 	if i < 0 {
-		d.problem("Node/"+name, "Missing", "the source has no Node of this name: what is in force stays")
+		d.problem("Node/"+name, "Missing", "the source has no Node %q (it has %s): what is in force stays", name, others(d.snapshot.Nodes))
 		return false
 	}
 	d.node = &d.snapshot.Nodes[i]
 	d.plan.Drained = drained(d.node)
 	return true
+}
+
+// others names a few of the nodes that there are, by one of which the agent's may have been meant.
+func others(nodes []corev1.Node) string {
+	const shown = 5
+	var names []string
+	for _, n := range nodes {
+		names = append(names, n.Name)
+	}
+	slices.Sort(names)
+	switch n := len(names); {
+	case n == 0:
+		return "none"
+	case n > shown:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), n-shown)
+	}
+	return strings.Join(names, ", ")
 }
 
 func drained(n *corev1.Node) bool {

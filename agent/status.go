@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,6 +18,7 @@ import (
 // Status is what is in force on the node now, for people and for metrics.
 type Status struct {
 	Node      string            `json:"node"`
+	Version   string            `json:"version"` // of the agent
 	Started   time.Time         `json:"started"`
 	Restarted bool              `json:"restarted"`          // took over from an earlier agent on this boot
 	PassBegan time.Time         `json:"passBegan,omitzero"` // of the pass that is under way; zero: none
@@ -96,9 +98,9 @@ func (a *Agent) Status() Status {
 func ready(s Status) (bool, string) {
 	switch {
 	case !s.Synced:
-		return false, "the source has not been read completely"
+		return false, "the source has not been read completely" + because(s.Problems, fromSource)
 	case s.ASN == 0:
-		return false, "BGP is not configured"
+		return false, "BGP is not configured" + because(s.Problems, isMissing)
 	case len(s.Peers) == 0 && len(s.Waiting) > 0:
 		return false, "no peer is in force; these wait: " + strings.Join(s.Waiting, ", ")
 	case len(s.Peers) > 0 && !slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.State == bgp.Established }):
@@ -111,6 +113,21 @@ func ready(s Status) (bool, string) {
 	}
 	return true, ""
 }
+
+// because is the first of the problems that are a reason, to be put behind what comes of it.
+func because(problems []Problem, reason func(Problem) bool) string {
+	i := slices.IndexFunc(problems, reason)
+	switch {
+	case i < 0:
+		return ""
+	case problems[i].Where != "":
+		return fmt.Sprintf(": %s: %s", problems[i].Where, problems[i].Message)
+	}
+	return ": " + problems[i].Message
+}
+
+func fromSource(p Problem) bool { return p.Where != "" }
+func isMissing(p Problem) bool  { return p.Reason == "Missing" }
 
 // publish copies what the last pass has reached into the status.
 func (a *Agent) publish() {
