@@ -223,8 +223,8 @@ func describe(n *yaml.Node) string {
 	return "something else"
 }
 
-// suggestion names the known field that was probably meant.
-func suggestion(name string, known map[string][]int) string {
+// suggestion names the known field or kind that was probably meant.
+func suggestion[V any](name string, known map[string]V) string {
 	best, least := "", 3
 	for candidate := range known {
 		d := distance(strings.ToLower(name), strings.ToLower(candidate))

@@ -55,6 +55,7 @@ func (d *directory) scan(now time.Time) (changed bool, next time.Duration) {
 	next = recheck
 	names, err := d.list()
 	if err != nil {
+		err = withoutPath(err)
 		changed = d.unlisted != err.Error()
 		if changed {
 			d.errors++
@@ -145,16 +146,21 @@ func (d *directory) look(name string, now time.Time) (changed bool, next time.Du
 
 // fail records that a file cannot be read; it keeps what it last said.
 func (d *directory) fail(name string, m *manifest, err error) (changed bool) {
-	if e := (*fs.PathError)(nil); errors.As(err, &e) {
-		err = e.Err // the file is named already
-	}
-	p := agent.Problem{Where: name, Reason: "Unreadable", Message: err.Error()}
+	p := agent.Problem{Where: name, Reason: "Unreadable", Message: withoutPath(err).Error()}
 	if slices.Equal(m.problems, []agent.Problem{p}) {
 		return false
 	}
 	m.stamp = stamp{}
 	d.report(m, []agent.Problem{p})
 	return true
+}
+
+// withoutPath is for messages that name the file or directory already.
+func withoutPath(err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 func (d *directory) report(m *manifest, problems []agent.Problem) {

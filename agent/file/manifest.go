@@ -233,21 +233,13 @@ func (m *secretManifest) secret() *corev1.Secret {
 	return s
 }
 
-// own makes an object of our group.
-func own(kind string) v1alpha1.Object {
-	switch kind {
-	case "BGPConfiguration":
-		return new(v1alpha1.BGPConfiguration)
-	case "BGPPeer":
-		return new(v1alpha1.BGPPeer)
-	case "EgressPolicy":
-		return new(v1alpha1.EgressPolicy)
-	case "AddressPool":
-		return new(v1alpha1.AddressPool)
-	case "DatacenterNetwork":
-		return new(v1alpha1.DatacenterNetwork)
-	}
-	return nil
+// own makes an object of each kind of our group.
+var own = map[string]func() v1alpha1.Object{
+	"BGPConfiguration":  func() v1alpha1.Object { return new(v1alpha1.BGPConfiguration) },
+	"BGPPeer":           func() v1alpha1.Object { return new(v1alpha1.BGPPeer) },
+	"EgressPolicy":      func() v1alpha1.Object { return new(v1alpha1.EgressPolicy) },
+	"AddressPool":       func() v1alpha1.Object { return new(v1alpha1.AddressPool) },
+	"DatacenterNetwork": func() v1alpha1.Object { return new(v1alpha1.DatacenterNetwork) },
 }
 
 // object reads one object.
@@ -274,18 +266,31 @@ func (r *reader) object(root *yaml.Node, before int) {
 			s.Namespace = id.namespace
 			r.validated(id, root, before, s, nil)
 		}
-	case version == v1alpha1.APIVersion && own(kind) != nil:
+	case version == v1alpha1.APIVersion && own[kind] != nil:
 		r.ours(id, root, before)
 	case group == v1alpha1.Group:
-		r.refuse(id, line, "UnknownKind", fmt.Sprintf("there is no %s in %s", kind, version))
+		r.refuse(id, line, "UnknownKind", fmt.Sprintf("there is no %s in %s%s", kind, version, meant(version, kind)))
 	default:
 		// Nothing that could ever have been in force: it holds nothing up.
-		r.problem(id, line, "UnknownKind", fmt.Sprintf("a %s of %s is not read here: ignored", kind, version))
+		r.problem(id, line, "UnknownKind", fmt.Sprintf("a %s of %s is not read here: ignored%s", kind, version, meant(version, kind)))
 	}
 }
 
+// meant names the version and kind that a manifest of neither was probably to be of.
+func meant(version, kind string) string {
+	switch {
+	case own[kind] != nil:
+		return fmt.Sprintf(": the %s of Waymark is of %s", kind, v1alpha1.APIVersion)
+	case version == v1alpha1.APIVersion && (kind == "Node" || kind == "Secret"):
+		return fmt.Sprintf(": a %s is of v1", kind)
+	case version == v1alpha1.APIVersion:
+		return suggestion(kind, own)
+	}
+	return ""
+}
+
 func (r *reader) ours(id identity, root *yaml.Node, before int) {
-	o := own(id.kind)
+	o := own[id.kind]()
 	switch o.(type) {
 	case *v1alpha1.BGPConfiguration, *v1alpha1.DatacenterNetwork:
 		if id.name != "" && id.name != v1alpha1.DefaultName {
