@@ -46,9 +46,89 @@ func TestLookInside(t *testing.T) {
 		`waymark_kernel_routes 1`, `waymark_source_errors_total 0`, `waymark_drift_repairs_total{what="nat"} 0`,
 		`waymark_apply_duration_seconds_count{stage="announce"}`, `waymark_bgp_session_flaps_total{peer="router"} 0`)
 
+	shows(t, waymark, []string{"status"}, "Learned: 1, in the kernel: 1")
+	version := strings.TrimPrefix(strings.TrimSpace(l.Node.Run(t, program(t, "waymark-agent"), "--version")), "waymark-agent ")
+	shows(t, waymark, []string{"status"}, "version "+version+",")
+	shows(t, waymark, []string{"status", "-o", "json"}, `"version": "`+version+`"`, `"holdTime": "9s"`, `"learned": [`, `"repairs": {}`)
+	shows(t, curl, []string{"metrics"}, `version="`+version+`"`)
+
 	agent.Kill()
-	if out, err := waymark("status"); err == nil || !strings.Contains(out, "is waymark-agent running") {
+	out, err := waymark("status")
+	if err == nil || !strings.Contains(out, "start waymark-agent") || !strings.Contains(out, l.RunDir) || strings.Contains(out, "http:") {
 		t.Errorf("status without an agent: %v: %s", err, out)
+	}
+}
+
+// TestRefusedStartTouchesNothing: an agent that cannot serve its metrics says what to change and ends, before it has spoken
+// to the router or changed the kernel. So does one with a flag that cannot be right.
+func TestRefusedStartTouchesNothing(t *testing.T) {
+	l := NewLab(t)
+	bird := nettest.StartBIRD(t, l.Router, routerBIRD(""))
+	l.Speak(t)
+	l.Agent(t, "--source", "dir:"+t.TempDir(), "--run-dir", t.TempDir()) // has the port, and nothing to do
+	nettest.Eventually(t, 5*time.Second, func() error {
+		_, err := l.Node.Try("bash", "-c", "</dev/tcp/127.0.0.1/9470")
+		return err
+	})
+	for want, args := range map[string][]string{
+		"another program has 127.0.0.1:9470: stop it, or choose another --metrics-address": nil,
+		"run directory: mkdir /dev/null: not a directory":                                  {"--run-dir", "/dev/null/run"},
+		`--node "Node_1": no Node can have this name`:                                      {"--node", "Node_1"},
+		`--source "/etc": want dir:PATH`:                                                   {"--source", "/etc"},
+		`--log-format "xml": want text or json`:                                            {"--log-format", "xml"},
+		`--metrics-address "9470"`:                                                         {"--metrics-address", "9470"},
+		`unexpected argument "please"`:                                                     {"please"},
+	} {
+		p := l.Agent(t, args...)
+		select {
+		case <-p.Done():
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%v: the agent goes on running: %s", args, p.Output())
+		}
+		if out := strings.TrimSpace(p.Output()); p.Stop() == nil || !strings.HasPrefix(out, "waymark-agent: "+want) || strings.Contains(out, "\n") {
+			t.Errorf("%v: want one line of %q: %s", args, want, out)
+		}
+	}
+	if out, err := l.Node.Try("nft", "list", "table", "inet", "waymark"); err == nil {
+		t.Errorf("source addresses were changed: %s", out)
+	}
+	if err := routeAt(l.Node, "192.0.2.0/24", false); err != nil {
+		t.Error(err)
+	}
+	out, err := bird.Birdc("show protocols all node")
+	if err != nil || strings.Contains(out, "Neighbor ID") {
+		t.Errorf("the router has had a session: %v: %s", err, out)
+	}
+}
+
+// TestFirstMistakes: a directory that is not there, then manifests of other nodes only. Status and readiness name them.
+func TestFirstMistakes(t *testing.T) {
+	l := NewLab(t)
+	missing := l.Manifests + "/waymark"
+	l.Agent(t, "--source", "dir:"+missing)
+	says := func(want ...string) {
+		t.Helper()
+		nettest.Eventually(t, 10*time.Second, func() error {
+			out, err := l.Node.Try(program(t, "waymark"), "status", "--run-dir", l.RunDir)
+			for _, w := range want {
+				if err == nil && !strings.Contains(out, w) {
+					err = fmt.Errorf("status does not say %q:\n%s", w, out)
+				}
+			}
+			return err
+		})
+	}
+	says("not ready: the source has not been read completely: "+missing+": no such file or directory", "Learned: none (BGP is not configured)")
+	if out := l.Node.Run(t, program(t, "waymark"), "status", "--run-dir", l.RunDir, "-o", "json"); strings.Contains(out, "null") {
+		t.Errorf("status has null: %s", out)
+	}
+	node := "apiVersion: v1\nkind: Node\nmetadata: {name: %s}\n"
+	l.Write(t, "others.yaml", fmt.Sprintf(node, "b")+"---\n"+fmt.Sprintf(node, "a"))
+	l.Node.Run(t, "mkdir", missing)
+	l.Node.Run(t, "cp", l.Manifests+"/others.yaml", missing)
+	says(`not ready: BGP is not configured: the source has no Node "node" (it has a, b)`)
+	if out := l.get(t, "/healthz"); out != "ok\n" {
+		t.Errorf("healthz: %q", out)
 	}
 }
 
@@ -65,8 +145,8 @@ func TestMismatchInPlainWords(t *testing.T) {
 		}
 		return err
 	})
-	if out := l.get(t, "/readyz"); !strings.Contains(out, "no session is established") {
-		t.Errorf("readyz: %s", out)
+	if out := l.get(t, "/readyz"); out != "no session is established\nrouter ("+routerAddr+"): peer says AS 64514, configured 64512\n" {
+		t.Errorf("readyz: %q", out)
 	}
 }
 

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/agent/telemetry"
 	"github.com/waymark-bgp/waymark/bgp"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
@@ -123,13 +123,9 @@ func (l *Lab) BFD(t testing.TB) *nettest.Process {
 }
 
 // Status asks the agent.
-func (l *Lab) Status(t testing.TB) (s agent.Status, err error) {
+func (l *Lab) Status(t testing.TB) (agent.Status, error) {
 	t.Helper()
-	out, err := l.Node.Try(program(t, "waymark"), "status", "--run-dir", l.RunDir, "-o", "json")
-	if err != nil {
-		return s, err
-	}
-	return s, json.Unmarshal([]byte(out), &s)
+	return telemetry.Client{RunDir: l.RunDir}.Status(t.Context())
 }
 
 // Settled waits until the agent started after the given time has its session and is done with taking over.

@@ -3,10 +3,14 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"syscall"
 
 	"github.com/waymark-bgp/waymark/agent"
 )
@@ -28,6 +32,24 @@ func (c Client) Routes(ctx context.Context) ([]LearnedRoute, error) {
 	return routes, c.get(ctx, "/routes", &routes)
 }
 
+// cause is err without the URL that was asked for, which nobody has typed.
+func cause(err error) error {
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+func cure(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "run this as root"
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return "start waymark-agent, or say with --run-dir where it runs"
+	}
+	return "it is there and hangs; see its log"
+}
+
 func (c Client) get(ctx context.Context, path string, into any) error {
 	socket := filepath.Join(c.RunDir, SocketName)
 	client := http.Client{Transport: &http.Transport{
@@ -42,7 +64,7 @@ func (c Client) get(ctx context.Context, path string, into any) error {
 	}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("no agent answers on %s (is waymark-agent running, and with this --run-dir?): %w", socket, err)
+		return fmt.Errorf("no agent answers: %w: %s", cause(err), cure(err))
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

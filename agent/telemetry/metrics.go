@@ -17,27 +17,28 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("waymark_"+name, help, labels, nil)
 }
 
+// The help of a gauge says what its value is, that of a counter what it counts since the agent has started.
 var (
-	ready        = desc("ready", "1 when traffic may rely on this node.")
-	sessions     = desc("bgp_sessions", "BGP sessions by state.", "state")
-	sessionUp    = desc("bgp_session_up", "1 when the session is established.", "peer", "address")
-	flaps        = desc("bgp_session_flaps_total", "Times the session has left Established.", "peer")
-	prefixesIn   = desc("bgp_prefixes_received", "Prefixes received from the peer, before filters.", "peer")
-	prefixesOK   = desc("bgp_prefixes_accepted", "Prefixes from the peer that passed the filters.", "peer")
-	prefixesOut  = desc("bgp_prefixes_announced", "Prefixes sent to the peer.", "peer")
-	kernelRoutes = desc("kernel_routes", "Learned routes in the kernel.")
-	refused      = desc("kernel_routes_refused", "Learned routes that are not installed.")
-	repairs      = desc("drift_repairs_total", "What another program had changed and the agent mended.", "what")
-	runs         = desc("apply_runs_total", "Runs of a stage of the apply.", "stage")
-	failed       = desc("apply_errors_total", "Failed runs of a stage of the apply.", "stage")
-	took         = desc("apply_duration_seconds", "Time spent in a stage of the apply.", "stage")
-	sourceErrors = desc("source_errors_total", "Objects or files that the source could not read.")
-	problems     = desc("problems", "Objects that are not in force, by reason.", "reason")
-	bfdConnected = desc("bfd_connected", "1 when waymark-bfd is there.")
-	bfdUp        = desc("bfd_session_up", "1 when the BFD session is up.", "address")
-	bfdFailures  = desc("bfd_session_failures_total", "Times the BFD session has failed.", "address")
-	bfdPackets   = desc("bfd_packets_total", "BFD packets.", "address", "direction")
-	info         = desc("info", "What this agent is.", "node", "nat_backend", "asn")
+	info         = desc("info", "Always 1; the labels say what this agent is.", "node", "version", "nat_backend", "asn")
+	ready        = desc("ready", "Whether traffic may rely on this node: 1 or 0.")
+	sessions     = desc("bgp_sessions", "Number of BGP sessions in a state.", "state")
+	sessionUp    = desc("bgp_session_up", "Whether the BGP session is established: 1 or 0.", "peer", "address")
+	flaps        = desc("bgp_session_flaps_total", "Number of times the BGP session has left Established.", "peer")
+	prefixesIn   = desc("bgp_prefixes_received", "Number of prefixes from the peer, before filters.", "peer")
+	prefixesOK   = desc("bgp_prefixes_accepted", "Number of prefixes from the peer that passed the filters.", "peer")
+	prefixesOut  = desc("bgp_prefixes_announced", "Number of prefixes sent to the peer.", "peer")
+	kernelRoutes = desc("kernel_routes", "Number of learned routes in the kernel.")
+	refused      = desc("kernel_routes_refused", "Number of learned routes that are not in the kernel, or not through all next hops.")
+	repairs      = desc("drift_repairs_total", "Number of changes by other programs that the agent has mended.", "what")
+	runs         = desc("apply_runs_total", "Number of runs of a stage of the apply.", "stage")
+	failed       = desc("apply_errors_total", "Number of failed runs of a stage of the apply.", "stage")
+	took         = desc("apply_duration_seconds", "Time spent in a stage of the apply, in seconds.", "stage")
+	sourceErrors = desc("source_errors_total", "Number of problems met in the source, each once for each time its file was read.")
+	problems     = desc("problems", "Number of objects, or parts of them, that are not in force for a reason.", "reason")
+	bfdConnected = desc("bfd_connected", "Whether waymark-bfd is there: 1 or 0.")
+	bfdUp        = desc("bfd_session_up", "Whether the BFD session is up: 1 or 0.", "address")
+	bfdFailures  = desc("bfd_session_failures_total", "Number of times the BFD session has failed, since waymark-bfd has started.", "address")
+	bfdPackets   = desc("bfd_packets_total", "Number of BFD packets, since waymark-bfd has started.", "address", "direction")
 )
 
 func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -50,7 +51,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	gauge(info, 1, s.Node, s.Backend, strconv.FormatUint(uint64(s.ASN), 10))
+	gauge(info, 1, s.Node, s.Version, s.Backend, strconv.FormatUint(uint64(s.ASN), 10))
 	gauge(ready, truth(s.Ready))
 	states := map[bgp.SessionState]int{bgp.Idle: 0, bgp.Connect: 0, bgp.Active: 0, bgp.OpenSent: 0, bgp.OpenConfirm: 0, bgp.Established: 0}
 	for _, p := range s.Peers {

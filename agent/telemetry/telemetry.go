@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/waymark-bgp/waymark/agent"
-	"github.com/waymark-bgp/waymark/internal/rundir"
 )
 
 // SocketName of the status socket in the run directory.
@@ -41,12 +40,8 @@ type LearnedRoute struct {
 	NextHops []netip.Addr `json:"nextHops"`
 }
 
-// ServeSocket answers GET /status and GET /routes as JSON on a Unix socket that only root may open, until ctx ends.
-func (s *Server) ServeSocket(ctx context.Context, path string) error {
-	listener, err := rundir.Listen(path)
-	if err != nil {
-		return fmt.Errorf("status socket: %w", err)
-	}
+// ServeStatus answers GET /status and GET /routes as JSON until ctx ends. The listener is one that only root can reach.
+func (s *Server) ServeStatus(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Status()) })
 	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, _ *http.Request) {
@@ -60,12 +55,8 @@ func (s *Server) ServeSocket(ctx context.Context, path string) error {
 	return serve(ctx, listener, mux)
 }
 
-// ServeMetrics answers /metrics, /healthz and /readyz on a TCP address until ctx ends.
-func (s *Server) ServeMetrics(ctx context.Context, address string) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("metrics address: %w", err)
-	}
+// ServeMetrics answers /metrics, /healthz and /readyz until ctx ends.
+func (s *Server) ServeMetrics(ctx context.Context, listener net.Listener) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{s.Status}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
@@ -79,12 +70,23 @@ func (s *Server) ServeMetrics(ctx context.Context, address string) error {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if status := s.Status(); !status.Ready {
-			http.Error(w, status.NotReady, http.StatusServiceUnavailable)
+			http.Error(w, notReady(status), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
 	})
 	return serve(ctx, listener, mux)
+}
+
+// notReady says why, and below it what was last heard of each session that is down.
+func notReady(s agent.Status) string {
+	text := s.NotReady
+	for _, p := range s.Peers {
+		if p.LastError != "" {
+			text += fmt.Sprintf("\n%s (%s): %s", p.Name, p.Address, p.LastError)
+		}
+	}
+	return text
 }
 
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {

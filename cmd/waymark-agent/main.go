@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/file"
@@ -21,6 +23,7 @@ import (
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bgp/gobgp"
 	"github.com/waymark-bgp/waymark/internal/rundir"
+	"github.com/waymark-bgp/waymark/internal/version"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 	"github.com/waymark-bgp/waymark/route/kernel"
 )
@@ -30,16 +33,33 @@ type options struct {
 	withdrawOnExit, gobgpWritable                   bool
 }
 
+const usage = `waymark-agent announces this node's pod prefixes by BGP, learns the datacenter's routes into the kernel and keeps the
+pods' source addresses. It runs as root, in the network namespace of the host.
+
+    waymark-agent --node NAME --source dir:PATH
+
+`
+
 func main() {
 	var o options
-	flag.StringVar(&o.node, "node", "", "name of this machine's Node object (required)")
-	flag.StringVar(&o.source, "source", "", "where the objects come from: dir:PATH, a directory of manifests (required)")
-	flag.StringVar(&o.runDir, "run-dir", "/run/waymark", "directory for sockets and for what one agent leaves to the next")
-	flag.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9470", "address for /metrics, /healthz and /readyz; empty: none")
-	flag.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	flag.BoolVar(&o.withdrawOnExit, "withdraw-on-exit", false, "on SIGTERM withdraw what was announced, instead of keeping it by graceful restart")
-	flag.BoolVar(&o.gobgpWritable, "gobgp-writable", false, "let the gobgp command change the speaker, for experiments")
+	var showVersion bool
+	flag.StringVar(&o.node, "node", "", "`name` of this machine's Node object, as kubectl get nodes prints it; required")
+	flag.StringVar(&o.source, "source", "", "where the objects come from: dir:`PATH`, a directory of manifests, read again whenever it changes; required")
+	flag.StringVar(&o.runDir, "run-dir", "/run/waymark", "`directory` for sockets and for what one agent leaves to the next; made if it is not there")
+	flag.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9470", "TCP `address` and port that serve /metrics, /healthz and /readyz; empty: none")
+	flag.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	flag.BoolVar(&o.withdrawOnExit, "withdraw-on-exit", false, "on SIGTERM withdraw what was announced, instead of letting peers keep it by graceful restart")
+	flag.BoolVar(&o.gobgpWritable, "gobgp-writable", false, "let the gobgp command change the speaker, for experiments; the next apply may undo it")
+	flag.BoolVar(&showVersion, "version", false, "print the version and end")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if showVersion {
+		fmt.Println("waymark-agent", version.String())
+		return
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -49,15 +69,31 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
+// directory is where the manifests are, if the flags are good.
+func (o options) directory() (string, error) {
 	dir, isDir := strings.CutPrefix(o.source, "dir:")
 	switch {
 	case flag.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+		return "", fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case o.node == "":
-		return errors.New("--node is missing: the name of this machine's Node object")
+		return "", errors.New("--node is missing: the name of this machine's Node object")
+	case len(validation.IsDNS1123Subdomain(o.node)) > 0:
+		return "", fmt.Errorf("--node %q: no Node can have this name: want lower case letters, digits, '-' and '.'", o.node)
+	case o.source == "":
+		return "", errors.New("--source is missing: dir:PATH, a directory of manifests")
 	case !isDir || dir == "":
-		return fmt.Errorf("--source %q: want dir:PATH", o.source)
+		return "", fmt.Errorf("--source %q: want dir:PATH", o.source)
+	case o.runDir == "":
+		return "", errors.New("--run-dir is empty")
+	}
+	return dir, nil
+}
+
+// run fails before it has touched anything, if it is to fail because of what it was told.
+func run(ctx context.Context, o options) error {
+	dir, err := o.directory()
+	if err != nil {
+		return err
 	}
 	log, err := logger(o.logFormat)
 	if err != nil {
@@ -67,18 +103,25 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("read the boot ID: %w", err)
 	}
-	if err := os.MkdirAll(o.runDir, 0o755); err != nil {
-		return fmt.Errorf("make the run directory: %w", err)
-	}
 	lock, err := rundir.Lock(o.runDir, "waymark-agent")
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	metrics, err := o.listen()
+	if err != nil {
+		return err
+	}
+	socket, err := rundir.Listen(filepath.Join(o.runDir, telemetry.SocketName))
+	if err != nil {
+		return fmt.Errorf("status socket: %w", err)
+	}
+	log.Info("agent started", "version", version.String(), "node", o.node, "source", o.source, "runDir", o.runDir)
 
 	sources := nftables.New()
 	a := &agent.Agent{
 		Node:           o.node,
+		Version:        version.String(),
 		Backend:        sources.Name(),
 		Memory:         agent.Memory{Path: filepath.Join(o.runDir, "agent.json"), BootID: boot},
 		WithdrawOnExit: o.withdrawOnExit,
@@ -97,15 +140,30 @@ func run(ctx context.Context, o options) error {
 	group.Go(func() error { return routes.Watch(ctx, func() { a.Notify(agent.TriggerKernel) }) })
 	group.Go(func() error { return sources.Watch(ctx, func() { a.Notify(agent.TriggerNAT) }) })
 	group.Go(func() error { return paths.Run(ctx) })
-	group.Go(func() error { return shows.ServeSocket(ctx, filepath.Join(o.runDir, telemetry.SocketName)) })
-	if o.metricsAddress != "" {
-		group.Go(func() error { return shows.ServeMetrics(ctx, o.metricsAddress) })
+	group.Go(func() error { return shows.ServeStatus(ctx, socket) })
+	if metrics != nil {
+		group.Go(func() error { return shows.ServeMetrics(ctx, metrics) })
 	}
 	group.Go(func() error { return a.Run(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// listen takes the metrics address; nil: none is wanted.
+func (o options) listen() (net.Listener, error) {
+	if o.metricsAddress == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", o.metricsAddress)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program has %s: stop it, or choose another --metrics-address (empty: none): %w", o.metricsAddress, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-address %q: %w", o.metricsAddress, err)
+	}
+	return listener, nil
 }
 
 func logger(format string) (*slog.Logger, error) {

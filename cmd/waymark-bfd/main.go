@@ -14,12 +14,26 @@ import (
 
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bfd/udp"
+	"github.com/waymark-bgp/waymark/internal/version"
 )
 
+const usage = `waymark-bfd watches the paths to BGP peers by BFD, for waymark-agent and in a process that outlives it. It runs as root.
+
+`
+
 func main() {
-	runDir := flag.String("run-dir", "/run/waymark", "directory of the socket bfd.sock")
-	logFormat := flag.String("log-format", "text", "text or json")
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), usage)
+		flag.PrintDefaults()
+	}
+	runDir := flag.String("run-dir", "/run/waymark", "`directory` of the socket bfd.sock, the same as the agent's; made if it is not there")
+	logFormat := flag.String("log-format", "text", "`format` of the log on standard error: text or json")
+	showVersion := flag.Bool("version", false, "print the version and end")
 	flag.Parse()
+	if *showVersion {
+		fmt.Println("waymark-bfd", version.String())
+		return
+	}
 	if err := run(*runDir, *logFormat); err != nil {
 		fmt.Fprintln(os.Stderr, "waymark-bfd:", err)
 		os.Exit(1)
@@ -36,11 +50,11 @@ func run(runDir, logFormat string) error {
 	default:
 		return fmt.Errorf("--log-format %q is neither text nor json", logFormat)
 	}
-	if flag.NArg() > 0 {
+	switch {
+	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	}
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return err
+	case runDir == "":
+		return errors.New("--run-dir is empty")
 	}
 	log := slog.New(handler)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -6,15 +6,19 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/waymark-bgp/waymark/internal/version"
 )
 
 func main() {
 	root := &cobra.Command{
 		Use:           "waymark",
-		Short:         "Look inside Waymark",
+		Short:         "Look inside Waymark on this machine; run it as root",
+		Version:       version.String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetVersionTemplate("waymark {{.Version}}\n")
 	root.AddCommand(statusCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "waymark:", err)

@@ -44,10 +44,7 @@ func statusCommand() *cobra.Command {
 			if output == "json" {
 				encoder := json.NewEncoder(cmd.OutOrStdout())
 				encoder.SetIndent("", "  ")
-				return encoder.Encode(struct {
-					agent.Status
-					Learned []telemetry.LearnedRoute `json:"learned"`
-				}{status, routes})
+				return encoder.Encode(reportOf(status, routes))
 			}
 			limit := shownRoutes
 			if allRoutes {
@@ -56,9 +53,9 @@ func statusCommand() *cobra.Command {
 			return printStatus(cmd.OutOrStdout(), time.Now(), status, routes, limit)
 		},
 	}
-	cmd.Flags().StringVar(&runDir, "run-dir", "/run/waymark", "run directory of the agent")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.Flags().BoolVar(&allRoutes, "routes", false, fmt.Sprintf("print all learned routes, not only %d", shownRoutes))
+	cmd.Flags().StringVar(&runDir, "run-dir", "/run/waymark", "the agent's run `directory`")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "`format` to print: text or json")
+	cmd.Flags().BoolVar(&allRoutes, "routes", false, fmt.Sprintf("print all learned routes, not only the first %d; json always has all", shownRoutes))
 	return cmd
 }
 
@@ -75,7 +72,8 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 	if s.ASN != 0 {
 		identity = fmt.Sprintf("AS %d, router ID %s", s.ASN, s.RouterID)
 	}
-	fmt.Fprintf(p, "Node %s, %s, source addresses by %s, up %s, %s\n", s.Node, identity, s.Backend, age(now, s.Started), state)
+	fmt.Fprintf(p, "Node %s, %s, source addresses by %s, version %s, up %s, %s\n",
+		s.Node, identity, s.Backend, s.Version, age(now, s.Started), state)
 
 	fmt.Fprintf(p, "\nPEER\tADDRESS\tAS\tSTATE\tSINCE\tIN\tACCEPTED\tOUT\tFLAPS\tBFD\tLAST ERROR\n")
 	for _, peer := range s.Peers {
@@ -87,12 +85,7 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 	}
 
 	fmt.Fprintf(p, "\nAnnounced: %s\n", orNone(join(s.Announced)))
-	settling := ""
-	if s.Routes.Settling {
-		settling = "; routes of an earlier agent stay until all peers have told all they have"
-	}
-	fmt.Fprintf(p, "Learned: %d, in the kernel: %d (table %d, metric %d), refused: %d%s\n",
-		len(routes), s.Routes.Installed, s.Routes.Table, s.Routes.Metric, s.Routes.RefusedN, settling)
+	printLearned(p, s, len(routes))
 	for i, r := range routes {
 		if i == limit {
 			fmt.Fprintf(p, "  and %d more: --routes prints all\n", len(routes)-limit)
@@ -123,6 +116,19 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 		}
 	}
 	return p.Flush()
+}
+
+func printLearned(w io.Writer, s agent.Status, n int) {
+	if s.ASN == 0 {
+		fmt.Fprintln(w, "Learned: none (BGP is not configured)")
+		return
+	}
+	settling := ""
+	if s.Routes.Settling {
+		settling = "; routes of an earlier agent stay until all peers have told all they have"
+	}
+	fmt.Fprintf(w, "Learned: %d, in the kernel: %d (table %d, metric %d), refused: %d%s\n",
+		n, s.Routes.Installed, s.Routes.Table, s.Routes.Metric, s.Routes.RefusedN, settling)
 }
 
 func bfdText(p agent.PeerStatus, s agent.BFDStatus) string {

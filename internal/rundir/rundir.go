@@ -5,6 +5,7 @@ package rundir
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,17 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock makes sure that one program of a name serves the directory. It lasts until the file is closed; the kernel drops it
-// with the process too, so a socket that is found under the lock is stale.
+// Lock makes the directory if it is not there, and makes sure that one program of a name serves it. It lasts until the file
+// is closed; the kernel drops it with the process too, so a socket that is found under the lock is stale.
 func Lock(dir, name string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := open(dir, name+".lock")
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: %s needs root", err, name)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open the lock of %s: %w", name, err)
+		return nil, fmt.Errorf("run directory: %w", err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another %s serves %s: lock %s: %w", name, dir, lock.Name(), err), lock.Close())
 	}
 	return lock, nil
+}
+
+func open(dir, name string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
 }
 
 // Listen makes a Unix socket, under another name first: it appears only when nobody but the owner can open it, in the place

@@ -4,8 +4,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLock(t *testing.T) {
@@ -24,6 +27,23 @@ func TestLock(t *testing.T) {
 		t.Errorf("after the first has gone: %v", err)
 	}
 	lock.Close()
+}
+
+// TestLockWithoutRights: this thread has the rights of nobody on files.
+func TestLockWithoutRights(t *testing.T) {
+	parent := t.TempDir()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, err := unix.SetfsuidRetUid(65534); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Lock(filepath.Join(parent, "run"), "waymark-test")
+	if _, err := unix.SetfsuidRetUid(0); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil || !strings.HasSuffix(err.Error(), ": permission denied: waymark-test needs root") {
+		t.Errorf("lock: %v", err)
+	}
 }
 
 func TestListen(t *testing.T) {
