@@ -322,7 +322,7 @@ func (a *Agent) routes(ctx context.Context, host route.Host) error {
 		result, err := a.Routes.Apply(ctx, route.Desired{
 			Table:    a.plan.Routes.Table,
 			Metric:   a.plan.Routes.Metric,
-			Rules:    route.Rules{Own: a.plan.Routes.Own, Addresses: host.Addresses, Peers: peers},
+			Rules:    route.NewRules(a.plan.Routes.Own, host, peers),
 			Routes:   a.Speaker.Learned,
 			Settling: !a.settle(),
 		})

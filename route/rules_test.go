@@ -6,9 +6,15 @@ import (
 	"testing"
 )
 
-var rules = Rules{
-	Own:       prefixes("10.244.1.0/24", "2001:db8:244:1::/64"),
-	Addresses: prefixes("192.0.2.1/24", "2001:db8::1/64"),
+var rules = NewRules(prefixes("10.244.1.0/24", "2001:db8:244:1::/64"), host, nil)
+
+// on is a host with these networks.
+func on(networks ...string) Host {
+	var h Host
+	for _, prefix := range prefixes(networks...) {
+		h.Connected = append(h.Connected, OnLink{Prefix: prefix})
+	}
+	return h
 }
 
 func prefixes(list ...string) []netip.Prefix {
@@ -33,7 +39,13 @@ func TestRefuse(t *testing.T) {
 		"2001:db8:244::/48":        "",
 		"2001:db8:244:1::/64":      "inside this node's own 2001:db8:244:1::/64",
 		"2001:db8:244:1:8000::/65": "inside this node's own 2001:db8:244:1::/64",
-		"192.0.2.0/24":             "", // the network of an interface, not its address
+		"192.0.2.0/23":             "", // shorter than the node's network, which wins
+		"192.0.2.0/24":             "a network this node is connected to",
+		"192.0.2.0/25":             "",
+		"198.51.100.0/24":          "a network this node is connected to",
+		"2001:db8::/48":            "",
+		"2001:db8::/64":            "a network this node is connected to",
+		"2001:db8::/65":            "",
 		"192.0.2.1/32":             "an address of this node",
 		"192.0.2.2/32":             "",
 		"2001:db8::1/128":          "an address of this node",
@@ -64,34 +76,39 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// No learned prefix decides how a peer is reached on a network of this node, and none is meant for a peer alone.
+// No learned prefix decides how a peer is reached on a network of this node, nor takes the place of a route that an operator
+// has made to a peer.
 func TestRefuseTheWayToAPeer(t *testing.T) {
-	toPeers := rules
-	toPeers.Addresses = prefixes("192.0.2.1/24", "192.0.2.129/26", "198.51.100.0/31", "203.0.113.1/32", "2001:db8::1/64", "fe80::1/64")
-	for _, peer := range []string{"192.0.2.2", "192.0.2.130", "198.51.100.1", "203.0.113.9", "2001:db8::2", "2001:db8:9::9", "fe80::2%eth0"} {
-		toPeers.Peers = append(toPeers.Peers, netip.MustParseAddr(peer))
+	from := on("192.0.2.0/24", "192.0.2.128/26", "198.51.100.1/32", "2001:db8::/64", "0.0.0.0/0")
+	for _, static := range prefixes("0.0.0.0/0", "::/0", "203.0.113.0/25", "2001:db8:9::/48") {
+		from.Routes = append(from.Routes, Foreign{Prefix: static, Hops: []Hop{hop("192.0.2.254", 2)}})
 	}
+	from.Routes = append(from.Routes, Foreign{Prefix: netip.MustParsePrefix("203.0.113.128/25")}) // a blackhole is no way
+	var peers []netip.Addr
+	for _, peer := range []string{
+		"192.0.2.2", "192.0.2.130", "198.51.100.1", "203.0.113.9", "203.0.113.130", "2001:db8::2", "2001:db8:8::9", "2001:db8:9::9", "fe80::2%eth0",
+	} {
+		peers = append(peers, netip.MustParseAddr(peer))
+	}
+	toPeers := NewRules(rules.Own, from, peers)
 	for prefix, peer := range map[string]string{
 		"0.0.0.0/0":          "",
 		"::/0":               "",
 		"192.0.2.0/23":       "",
-		"192.0.2.0/24":       "192.0.2.2",
 		"192.0.2.0/30":       "192.0.2.2",
 		"192.0.2.2/32":       "192.0.2.2",
 		"192.0.2.3/32":       "",
 		"192.0.2.4/30":       "",
 		"192.0.2.128/25":     "", // the node's network of the peer in it is longer
-		"192.0.2.128/26":     "192.0.2.130",
 		"192.0.2.128/27":     "192.0.2.130",
 		"198.51.100.0/24":    "",
-		"198.51.100.0/31":    "198.51.100.1",
-		"198.51.100.1/32":    "198.51.100.1",
 		"203.0.113.0/24":     "", // the way to a peer that is not on a network of the node
 		"203.0.113.8/31":     "",
-		"203.0.113.9/32":     "203.0.113.9",
+		"203.0.113.9/32":     "203.0.113.9", // to which a static route leads
+		"203.0.113.130/32":   "",
 		"2001:db8::/32":      "",
-		"2001:db8::/64":      "2001:db8::2", // better than the kernel's own, whose metric is 256
 		"2001:db8::/126":     "2001:db8::2",
+		"2001:db8:8::9/128":  "", // nothing but the default route leads there
 		"2001:db8:9::/64":    "",
 		"2001:db8:9::9/128":  "2001:db8:9::9",
 		"2001:db8:9::10/128": "",
@@ -128,9 +145,14 @@ func FuzzRefuse(f *testing.F) {
 				t.Fatalf("%v is accepted, inside %v", p, own)
 			}
 		}
-		for _, address := range rules.Addresses {
-			if p.Contains(address.Addr()) && p.Bits() >= address.Bits() && p.IsSingleIP() {
+		for _, address := range host.Addresses {
+			if p.IsSingleIP() && p.Addr() == address.Addr() {
 				t.Fatalf("%v is accepted, an address of the node", p)
+			}
+		}
+		for _, network := range host.Connected {
+			if p == network.Prefix {
+				t.Fatalf("%v is accepted, a network of the node", p)
 			}
 		}
 	})

@@ -72,7 +72,7 @@ func (r routes) all() iter.Seq2[netip.Prefix, []netip.Addr] {
 func (r routes) desired() route.Desired {
 	return route.Desired{
 		Table: route.MainTable, Metric: metric, Routes: r.all(),
-		Rules: route.Rules{Own: []netip.Prefix{netip.MustParsePrefix(own4), netip.MustParsePrefix(own6)}},
+		Rules: route.NewRules([]netip.Prefix{netip.MustParsePrefix(own4), netip.MustParsePrefix(own6)}, route.Host{}, nil),
 	}
 }
 
