@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -64,57 +65,83 @@ func (h *logHandler) learn(r slog.Record) {
 		values[a.Key] = a.Value
 		return true
 	})
-	reason, weak := "", false
+	reason, how := "", passing
 	switch r.Message {
 	case "failed to connect":
 		reason = connectError(values["Error"].String())
 	case "outgoing connection IO error":
-		reason, weak = "the peer accepts TCP and closes it again: it does not know our address, or waits after an earlier error", true
+		reason, how = "the peer accepts TCP and closes it again: it does not know our address, or waits after an earlier error", guessed
 	case "hold timer expired":
 		reason = "hold timer expired"
 	case "graceful restart timer expired":
 		reason = "the peer did not come back within its restart time"
 	case "Session will be reset due to malformed BGP message", "Session will be reset due to malformed BGP Header",
 		"Session will be reset due to malformed BGP update message":
-		reason = "malformed message from the peer: " + values["Error"].String()
+		reason, how = "malformed message from the peer: "+values["Error"].String(), stated
 	case "received notification":
-		reason = "peer closed: " + notification(values["Code"].Int64(), values["Subcode"].Int64())
+		reason, how = peerClosed(values["Code"].Int64(), values["Subcode"].Int64())
 		if said, ok := values["Communicated-Reason"]; ok && said.String() != "" {
 			reason += fmt.Sprintf(": %q", said.String())
 		}
 	case "sent notification":
 		h.speaker.refused(h.session, values["Code"].Int64(), values["Subcode"].Int64())
+	case "Peer Up":
+		h.session.open.Store(true)
 	case "Peer Down":
+		h.session.open.Store(false)
 		switch values["Reason"].String() {
 		case "read-failed", "write-failed", "graceful-restart":
-			reason, weak = "the connection broke", true
+			reason, how = "the connection broke", guessed
 		}
 	}
 	if reason != "" {
-		h.speaker.explain(h.session, reason, weak)
+		h.speaker.explain(h.session, reason, how)
 	}
 }
 
-// explain sets why a session is down. A weak reason gives way to a better one, and does not replace it.
-func (s *Speaker) explain(n *session, reason string, weak bool) {
+// known is how a reason is known. A guess does not replace what somebody has stated; all else replaces whatever was before.
+type known uint8
+
+const (
+	guessed known = iota
+	passing       // seen at one try; the next one may show something else
+	stated        // by the peer, or about what it has said
+)
+
+// explain sets why a session is down.
+func (s *Speaker) explain(n *session, reason string, how known) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n.over || weak && !n.weak && n.state.LastError != "" {
+	if n.over || s.sessions[n.peer.Address] != n || how == guessed && n.known == stated {
 		return
 	}
-	n.state.LastError, n.weak = reason, weak
+	n.state.LastError, n.known = reason, how
+	if !n.up.Load() {
+		s.tellReason(n)
+	}
+}
+
+// tellReason logs why a session does not come up, each of the last few reasons once until it is up.
+func (s *Speaker) tellReason(n *session) {
+	const few = 8
+	if slices.Contains(n.told, n.state.LastError) {
+		return
+	}
+	n.told = append(n.told, n.state.LastError)
+	n.told = n.told[max(0, len(n.told)-few):]
+	s.log.Warn("BGP session is not up", "peer", n.peer.Name, "address", n.peer.Address, "reason", n.state.LastError)
 }
 
 // refused is called when we have closed a session with a NOTIFICATION.
 func (s *Speaker) refused(n *session, code, subcode int64) {
 	switch {
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_PEER_AS:
-		s.explain(n, "peer says another AS than the configured one", true)
+		s.explain(n, "peer says another AS than the configured one", guessed)
 		go s.overhear(n)
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR && subcode == packet.BGP_ERROR_SUB_BAD_BGP_IDENTIFIER:
-		s.explain(n, "the peer has our router ID, or none", false)
+		s.explain(n, "the peer has our router ID, or none", stated)
 	case code == packet.BGP_ERROR_OPEN_MESSAGE_ERROR:
-		s.explain(n, "refused the peer's OPEN: "+notification(code, subcode), false)
+		s.explain(n, "refused the peer's OPEN: "+notification(code, subcode), stated)
 	case code == packet.BGP_ERROR_FSM_ERROR:
 		go s.overhear(n) // GoBGP's answer to a NOTIFICATION instead of an OPEN
 	}
@@ -126,6 +153,16 @@ func connectError(text string) string {
 		return "no answer on TCP: nobody there, filtered, or the MD5 passwords differ"
 	}
 	return "TCP: " + text[strings.LastIndex(text, ": ")+2:]
+}
+
+// peerClosed words a NOTIFICATION from the peer. That it wants none or no second connection now is said of one try only.
+func peerClosed(code, subcode int64) (string, known) {
+	how := stated
+	if code == packet.BGP_ERROR_CEASE &&
+		(subcode == packet.BGP_ERROR_SUB_CONNECTION_REJECTED || subcode == packet.BGP_ERROR_SUB_CONNECTION_COLLISION_RESOLUTION) {
+		how = guessed
+	}
+	return "peer closed: " + notification(code, subcode), how
 }
 
 // notification puts the codes of RFC 4271, section 4.5, RFC 4486 and RFC 9384 into words.

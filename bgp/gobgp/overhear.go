@@ -10,76 +10,95 @@ import (
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// overhear finds out what a peer says that is not let in. GoBGP drops an OPEN with the wrong AS and a NOTIFICATION that comes
-// before the session is up without telling what was in it; a raw socket sees the peer's next try. It needs CAP_NET_RAW;
-// without, the reason stays as vague as GoBGP tells it.
+// overhear finds out what a peer says that GoBGP does not tell: an OPEN with the wrong AS, a NOTIFICATION that comes before
+// the session is up, and one whose sender closes while GoBGP still writes, which then no longer reads. A raw socket sees them,
+// if need be at the peer's next try. It needs CAP_NET_RAW; without, the reason stays as vague as GoBGP tells it.
 func (s *Speaker) overhear(n *session) {
-	s.mu.Lock()
-	busy := n.overhearing
-	n.overhearing = true
-	peer := n.peer
-	s.mu.Unlock()
-	if busy {
+	ear, opened := s.lendEar(n)
+	if !opened {
 		return
 	}
 	defer func() {
 		s.mu.Lock()
-		n.overhearing = false
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		n.ear = nil
+		ear.Close()
 	}()
-	network := "ip6:tcp"
-	if peer.Address.Is4() {
-		network = "ip4:tcp"
-	}
-	// Connected, the socket gets packets from the peer alone.
-	conn, err := net.DialIP(network, nil, &net.IPAddr{IP: peer.Address.AsSlice(), Zone: peer.Address.Zone()})
-	if err != nil {
-		s.log.Debug("listen to a BGP peer that is not let in", "peer", peer.Name, "error", err)
-		return
-	}
-	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(time.Minute)) // a raw socket has deadlines; a try more will start over
+	s.mu.RLock()
+	asn := n.peer.ASN
+	s.mu.RUnlock()
 	segment := make([]byte, 1<<16)
 	for {
-		size, _, err := conn.ReadFrom(segment)
+		size, _, err := ear.ReadFrom(segment)
 		if err != nil {
 			return
 		}
-		if reason := overheard(segment[:size], peer.ASN); reason != "" {
-			s.explain(n, reason, false)
-			return
+		if reason, how := overheard(segment[:size], asn); reason != "" && !n.stays() {
+			s.explain(n, reason, how)
 		}
 	}
 }
 
-// overheard reads a TCP segment from a peer.
-func overheard(segment []byte, asn uint32) string {
+// lendEar returns the socket that hears a peer for the next minute, and whether it has been opened for that.
+func (s *Speaker) lendEar(n *session) (ear *net.IPConn, opened bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n.ear == nil {
+		network := "ip6:tcp"
+		if n.peer.Address.Is4() {
+			network = "ip4:tcp"
+		}
+		// Connected, the socket gets packets from the peer alone.
+		var err error
+		n.ear, err = net.DialIP(network, nil, &net.IPAddr{IP: n.peer.Address.AsSlice(), Zone: n.peer.Address.Zone()})
+		if err != nil {
+			s.log.Debug("listen to a BGP peer", "peer", n.peer.Name, "error", err)
+			return nil, false
+		}
+		opened = true
+	}
+	_ = n.ear.SetReadDeadline(time.Now().Add(time.Minute)) // a raw socket has deadlines
+	return n.ear, opened
+}
+
+// stays says that a session is up and does not end: what seemed to end it was for another connection, or not from the peer.
+func (n *session) stays() bool {
+	for deadline := time.Now().Add(2 * time.Second); n.up.Load(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return true
+		}
+	}
+	return false
+}
+
+// overheard reads a TCP segment from a peer: the reason for which no session is, if there is one in it.
+func overheard(segment []byte, asn uint32) (string, known) {
 	const tcpHeader = 20
 	if len(segment) < tcpHeader {
-		return ""
+		return "", guessed
 	}
 	data := segment[min(int(segment[12]>>4)*4, len(segment)):]
 	marker := bytes.Repeat([]byte{0xff}, 16)
 	for len(data) >= packet.BGP_HEADER_LENGTH && bytes.HasPrefix(data, marker) {
 		size := int(binary.BigEndian.Uint16(data[16:18]))
 		if size < packet.BGP_HEADER_LENGTH || size > len(data) {
-			return ""
+			return "", guessed
 		}
 		message, err := packet.ParseBGPMessage(data[:size])
 		if err != nil {
-			return ""
+			return "", guessed
 		}
 		data = data[size:]
 		switch body := message.Body.(type) {
 		case *packet.BGPOpen:
 			if says := openAS(body); says != asn {
-				return fmt.Sprintf("peer says AS %d, configured %d", says, asn)
+				return fmt.Sprintf("peer says AS %d, configured %d", says, asn), stated
 			}
 		case *packet.BGPNotification:
-			return "peer closed: " + notification(int64(body.ErrorCode), int64(body.ErrorSubcode))
+			return peerClosed(int64(body.ErrorCode), int64(body.ErrorSubcode))
 		}
 	}
-	return ""
+	return "", guessed
 }
 
 // openAS is the AS of an OPEN; one of more than 16 bits is in a capability (RFC 6793).

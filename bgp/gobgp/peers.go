@@ -34,6 +34,10 @@ func (s *Speaker) removePeers(ctx context.Context, peers []bgp.Peer) error {
 				continue
 			}
 		}
+		if next == nil {
+			s.log.Info("BGP session ends", "peer", n.peer.Name, "address", address, "reason", "removed here")
+		}
+		n.up.Store(false) // what GoBGP tells of its end is no news
 		if err := s.removePeer(ctx, n); err != nil {
 			errs = append(errs, fmt.Errorf("peer %s (%s): end the session: %w", n.peer.Name, address, err))
 			continue
@@ -56,7 +60,7 @@ func (s *Speaker) startOver(n *session, wanted bgp.Peer) *session {
 	defer s.mu.Unlock()
 	reason := ""
 	switch {
-	case wanted.PathFailures > n.peer.PathFailures:
+	case wanted.PathFailures > n.peer.PathFailures && n.holds():
 		reason = "BFD: the path to the peer failed"
 	case n.over && wanted.MaxPrefixes != n.peer.MaxPrefixes || n.restart != restart(s.config) || !reflect.DeepEqual(hard(n.peer), hard(wanted)):
 		reason = "its configuration changed"
@@ -74,6 +78,10 @@ func (s *Speaker) startOver(n *session, wanted bgp.Peer) *session {
 	return next
 }
 
+// holds says that there is something to lose when the path fails: the session is up, or graceful restart keeps its routes.
+// One that is still coming up goes on trying, and goes on saying why it is not up.
+func (n *session) holds() bool { return n.up.Load() || n.received.prefixes.len() > 0 }
+
 // hard is what of a peer's configuration cannot be changed under a session.
 func hard(p bgp.Peer) bgp.Peer {
 	p.Name, p.Import, p.Export, p.MaxPrefixes, p.Attributes, p.PathFailures = "", nil, nil, 0, bgp.Attributes{}, 0
@@ -87,20 +95,35 @@ func restart(c bgp.Config) bgp.GracefulRestart {
 	return r
 }
 
+// removePeer ends a session for good. When it returns, the peer has been told so: Cease, Peer De-configured.
 func (s *Speaker) removePeer(ctx context.Context, n *session) error {
 	if !n.added {
 		return nil
 	}
-	if n.peer.Password.Reveal() != "" {
-		// DeletePeer alone leaves the key on the listening socket, and a peer without one would not get through.
-		peer := s.apiPeer(n)
-		peer.Conf.AuthPassword = ""
-		if _, err := s.running.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peer}); err != nil {
-			return err
-		}
+	remove := &api.DeletePeerRequest{Address: n.peer.Address.String()}
+	if err := s.running.DeletePeer(ctx, remove); err != nil {
+		return err
 	}
+	n.added = false
 	delete(s.local, n.peer.Address)
-	return s.running.DeletePeer(ctx, &api.DeletePeerRequest{Address: n.peer.Address.String()})
+	for deadline := time.Now().Add(2 * time.Second); n.open.Load() && time.Now().Before(deadline) && ctx.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
+	if n.peer.Password.Reveal() == "" {
+		return nil
+	}
+	// DeletePeer leaves the key on the listening socket, and a peer without one would not get through. Only a change of it
+	// takes it away, and tells the peer another reason; so that is made when the peer has been told.
+	peer := s.apiPeer(n)
+	peer.Conf.AdminDown = true
+	if err := s.running.AddPeer(ctx, &api.AddPeerRequest{Peer: peer}); err != nil {
+		return err
+	}
+	peer.Conf.AuthPassword = ""
+	if _, err := s.running.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peer}); err != nil {
+		return err
+	}
+	return s.running.DeletePeer(ctx, remove)
 }
 
 // addPeers starts the sessions that are not there, and changes what can be changed of the others.

@@ -3,6 +3,7 @@ package gobgp
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,17 +20,19 @@ import (
 
 // session is what is known of one session. Speaker.mu guards it, but for up.
 type session struct {
-	peer        bgp.Peer
-	restart     bgp.GracefulRestart
-	added       bool          // GoBGP knows it; used by Apply alone
-	state       bgp.PeerState // without the counts
-	weak        bool          // state.LastError is a guess
-	up          atomic.Bool   // Established; read for every log record of GoBGP
-	everUp      bool
-	over        bool // the peer has sent more than MaxPrefixes: closed until its configuration changes
-	endOfRIB    []bgp.Family
-	received    received
-	overhearing bool
+	peer     bgp.Peer
+	restart  bgp.GracefulRestart
+	added    bool          // GoBGP knows it; used by Apply alone
+	state    bgp.PeerState // without the counts
+	known    known         // how state.LastError is known
+	told     []string      // the reasons that are in the log since it was up
+	up       atomic.Bool   // Established; read for every log record of GoBGP
+	open     atomic.Bool   // GoBGP has not yet closed the established connection
+	everUp   bool
+	over     bool // the peer has sent more than MaxPrefixes: closed until its configuration changes
+	endOfRIB []bgp.Family
+	received received
+	ear      *net.IPConn // hears the peer for a while; nil: it does not
 }
 
 func newSession(peer bgp.Peer, restart bgp.GracefulRestart) *session {
@@ -117,8 +120,9 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	if state != bgp.Established {
 		if n.up.Load() {
 			s.log.Info("BGP session down", "peer", n.peer.Name, "address", n.peer.Address, "reason", n.state.LastError)
+			n.told = []string{n.state.LastError}
 		}
-		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG {
+		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG || state == bgp.OpenConfirm {
 			go s.overhear(n)
 		}
 		n.down(state)
@@ -132,7 +136,8 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	n.up.Store(true)
 	n.everUp = true
 	n.received.next()
-	n.state.State, n.state.Since, n.state.RouterID, n.state.LastError = state, time.Now(), e.RouterID, ""
+	n.state.State, n.state.Since, n.state.RouterID = state, time.Now(), e.RouterID
+	n.state.LastError, n.known, n.told = "", guessed, nil
 	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
 	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
 	s.touch()
