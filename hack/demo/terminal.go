@@ -86,10 +86,24 @@ func (s *story) lookAround() {
 		{"a pod, from the outside host", commandLine(curl(outside, n.pod))},
 		{"how the registry sees a pod", commandLine(askRegistry(n.podNS(), registry))},
 		{"a shell on a node", commandLine(within(n.ns(), "bash"))},
-		{"the manifests: a change takes effect at once", "ls " + n.manifestsDir()},
 		{"the logs", "ls " + logDir},
 	} {
 		fmt.Printf("\n   # %s\n   $ %s\n", hint.what, hint.command)
 	}
-	fmt.Println("\nmake demo-down removes everything.")
+	ask := commandLine(askRegistry(n.podNS(), registry))
+	sources := filepath.Join(n.manifestsDir(), "sources.yaml")
+	fmt.Printf(`
+Now change something. The objects are files in %s, and a change takes effect at once.
+Ask the registry whom it sees, hide the pods of %s behind their node, and ask again:
+
+   $ %[3]s
+     %[4]s
+   $ sed -i 's/source: Pod/source: Node/' %[5]s
+   $ %[3]s
+     %[6]s
+
+And back, with source: Pod again. Misspell a word there, and look at waymark status: nothing is lost.
+
+make demo-down removes everything.
+`, n.manifestsDir(), n.name, ask, "/"+n.pod+":...", sources, "/"+n.address+":...")
 }
