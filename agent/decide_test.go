@@ -106,7 +106,8 @@ func decode(t *testing.T, document string, into any) {
 	}
 }
 
-// facts reads lines: "restarting", "announced PREFIX", "address ADDRESS", "path-failures ADDRESS N", "has-password PEER".
+// facts reads lines: "restarting", "announced PREFIX", "address ADDRESS", "path-failures ADDRESS N", "has-password PEER",
+// "has-session PEER" (without a password).
 func facts(t *testing.T, lines string) Facts {
 	t.Helper()
 	f := Facts{PathFailures: map[netip.Addr]uint64{}}
@@ -121,6 +122,8 @@ func facts(t *testing.T, lines string) Facts {
 			f.Addresses = append(f.Addresses, netip.MustParsePrefix(words[1]))
 		case "path-failures":
 			f.PathFailures[netip.MustParseAddr(words[1])] = uint64(len(words[2]))
+		case "has-session":
+			f.BGP = &bgp.Config{Peers: []bgp.Peer{{Name: words[1], Address: netip.MustParseAddr("10.132.2.254")}}}
 		case "has-password":
 			f.BGP = &bgp.Config{Peers: []bgp.Peer{{Name: words[1], Address: netip.MustParseAddr("10.132.2.254"), Password: bgp.NewPassword("old")}}}
 		default:

@@ -225,7 +225,7 @@ func (d *decision) peer(object string, p *v1alpha1.BGPPeer, address netip.Addr) 
 	}
 	if spec.PasswordSecret != nil {
 		var ok bool
-		if peer.Password, ok = d.password(object, p.Name, *spec.PasswordSecret); !ok {
+		if peer.Password, ok = d.password(object, p.Name, address, *spec.PasswordSecret); !ok {
 			return peer, false
 		}
 	}
@@ -244,8 +244,9 @@ func (d *decision) before(name string) *bgp.Peer {
 	return &d.facts.BGP.Peers[i]
 }
 
-// password reads a session's key. While its Secret is missing, a session that has a key keeps it.
-func (d *decision) password(object, peer string, key v1alpha1.SecretKey) (bgp.Password, bool) {
+// password reads a session's key. While its Secret is missing, a session that is there stays as it is. But one without a key
+// does not move: at its new address it would be a session that never had what was asked for.
+func (d *decision) password(object, peer string, address netip.Addr, key v1alpha1.SecretKey) (bgp.Password, bool) {
 	i := slices.IndexFunc(d.snapshot.Secrets, func(s corev1.Secret) bool { return s.Namespace == key.Namespace && s.Name == key.Name })
 	if i >= 0 {
 		secret := &d.snapshot.Secrets[i]
@@ -256,12 +257,19 @@ func (d *decision) password(object, peer string, key v1alpha1.SecretKey) (bgp.Pa
 			return bgp.NewPassword(string(data)), true
 		}
 	}
-	if before := d.before(peer); before != nil && before.Password != (bgp.Password{}) {
-		d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: the session keeps the password it has", key.Key, key.Namespace, key.Name)
-		return before.Password, true
+	before, meanwhile := d.before(peer), "the session waits for it"
+	has := before != nil && before.Password != (bgp.Password{})
+	stays := has || before != nil && before.Address == address
+	if has {
+		meanwhile = "the session keeps the password it has"
+	} else if stays {
+		meanwhile = "the session stays without a password until it is there"
 	}
-	d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: the session waits for it", key.Key, key.Namespace, key.Name)
-	return bgp.Password{}, false
+	d.problem(object, "MissingSecret", "there is no key %q in Secret %s/%s: %s", key.Key, key.Namespace, key.Name, meanwhile)
+	if !stays {
+		return bgp.Password{}, false
+	}
+	return before.Password, true
 }
 
 func (d *decision) filters(object, field string, rules []v1alpha1.FilterRule) []bgp.FilterRule {
