@@ -206,8 +206,8 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		PathFailures: a.failures.byPeer,
 	}))
 	a.report()
-	a.watchPaths()
 	a.apply(ctx, host, remembered)
+	a.watchPaths() // after BGP has told a peer that it is removed: else the peer takes it for a failure of the path
 	a.publish()
 }
 

@@ -120,6 +120,12 @@ type fakePaths struct{ *world }
 func (p fakePaths) Set(sessions []bfd.SessionConfig) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, old := range p.watched {
+		ends := !slices.ContainsFunc(sessions, func(c bfd.SessionConfig) bool { return c.Key == old.Key })
+		if ends && slices.ContainsFunc(p.speaking.Peers, func(peer bgp.Peer) bool { return peer.Address == old.Peer }) {
+			p.t.Errorf("BFD with %s ends while BGP with it goes on", old.Peer)
+		}
+	}
 	p.watched = sessions
 }
 
@@ -325,6 +331,14 @@ func TestSnapshotThatIsNotSyncedEndsNoBFDSession(t *testing.T) {
 	}
 	w.change(a, TriggerSource, func() { w.snapshot.Synced = true })
 	w.eventually("BFD is told when all has been read", func() bool { return len(w.watched) == 1 })
+}
+
+func TestBFDGoesAfterBGP(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests), instance: "first"}
+	a, _ := start(t, w, newMemory(t), false)
+	w.eventually("BFD is asked for", func() bool { return len(w.watched) == 1 })
+	w.change(a, TriggerSource, func() { w.snapshot.Peers = nil })
+	w.eventually("both are gone", func() bool { return len(w.watched) == 0 && len(w.speaking.Peers) == 0 })
 }
 
 func TestHostThatCannotBeReadForAWhile(t *testing.T) {
