@@ -74,7 +74,7 @@ func (h *logHandler) learn(r slog.Record) {
 	case "hold timer expired":
 		reason = "hold timer expired"
 	case "graceful restart timer expired":
-		reason = "the peer did not come back within its restart time"
+		reason, how = "the peer did not come back within its restart time", guessed
 	case "Session will be reset due to malformed BGP message", "Session will be reset due to malformed BGP Header",
 		"Session will be reset due to malformed BGP update message":
 		reason, how = "malformed message from the peer: "+values["Error"].String(), stated
@@ -87,6 +87,8 @@ func (h *logHandler) learn(r slog.Record) {
 		h.speaker.refused(h.session, values["Code"].Int64(), values["Subcode"].Int64())
 	case "Peer Up":
 		h.session.open.Store(true)
+		h.speaker.forget(h.session)
+		h.speaker.overhear(h.session)
 	case "Peer Down":
 		h.session.open.Store(false)
 		switch values["Reason"].String() {
@@ -119,6 +121,13 @@ func (s *Speaker) explain(n *session, reason string, how known) {
 	if !n.up.Load() {
 		s.tellReason(n)
 	}
+}
+
+// forget is called before a session can give a new reason to be down.
+func (s *Speaker) forget(n *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.state.LastError, n.known, n.told = "", guessed, nil
 }
 
 // tellReason logs why a session does not come up, each of the last few reasons once until it is up.

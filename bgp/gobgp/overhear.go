@@ -11,22 +11,36 @@ import (
 )
 
 // overhear finds out what a peer says that GoBGP does not tell: an OPEN with the wrong AS, a NOTIFICATION that comes before
-// the session is up, and one whose sender closes while GoBGP still writes, which then no longer reads. A raw socket sees them,
-// if need be at the peer's next try. It needs CAP_NET_RAW; without, the reason stays as vague as GoBGP tells it.
+// the session is up, and one whose sender closes while GoBGP still writes, which then no longer reads. A raw socket sees them
+// from the time when overhear returns, for a minute. It needs CAP_NET_RAW; without, the reason stays as vague as GoBGP tells it.
 func (s *Speaker) overhear(n *session) {
-	ear, opened := s.lendEar(n)
-	if !opened {
-		return
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n.ear == nil {
+		network := "ip6:tcp"
+		if n.peer.Address.Is4() {
+			network = "ip4:tcp"
+		}
+		// Connected, the socket gets packets from the peer alone.
+		ear, err := net.DialIP(network, nil, &net.IPAddr{IP: n.peer.Address.AsSlice(), Zone: n.peer.Address.Zone()})
+		if err != nil {
+			s.log.Debug("listen to a BGP peer", "peer", n.peer.Name, "error", err)
+			return
+		}
+		n.ear = ear
+		go s.hear(n, ear, n.peer.ASN)
 	}
+	_ = n.ear.SetReadDeadline(time.Now().Add(time.Minute)) // a raw socket has deadlines
+}
+
+// hear reads until the ear's time is over.
+func (s *Speaker) hear(n *session, ear *net.IPConn, asn uint32) {
 	defer func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		n.ear = nil
 		ear.Close()
 	}()
-	s.mu.RLock()
-	asn := n.peer.ASN
-	s.mu.RUnlock()
 	segment := make([]byte, 1<<16)
 	for {
 		size, _, err := ear.ReadFrom(segment)
@@ -39,31 +53,9 @@ func (s *Speaker) overhear(n *session) {
 	}
 }
 
-// lendEar returns the socket that hears a peer for the next minute, and whether it has been opened for that.
-func (s *Speaker) lendEar(n *session) (ear *net.IPConn, opened bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n.ear == nil {
-		network := "ip6:tcp"
-		if n.peer.Address.Is4() {
-			network = "ip4:tcp"
-		}
-		// Connected, the socket gets packets from the peer alone.
-		var err error
-		n.ear, err = net.DialIP(network, nil, &net.IPAddr{IP: n.peer.Address.AsSlice(), Zone: n.peer.Address.Zone()})
-		if err != nil {
-			s.log.Debug("listen to a BGP peer", "peer", n.peer.Name, "error", err)
-			return nil, false
-		}
-		opened = true
-	}
-	_ = n.ear.SetReadDeadline(time.Now().Add(time.Minute)) // a raw socket has deadlines
-	return n.ear, opened
-}
-
 // stays says that a session is up and does not end: what seemed to end it was for another connection, or not from the peer.
 func (n *session) stays() bool {
-	for deadline := time.Now().Add(2 * time.Second); n.up.Load(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Second); n.open.Load(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return true
 		}

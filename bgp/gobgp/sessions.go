@@ -122,7 +122,7 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 			s.log.Info("BGP session down", "peer", n.peer.Name, "address", n.peer.Address, "reason", n.state.LastError)
 			n.told = []string{n.state.LastError}
 		}
-		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG || state == bgp.OpenConfirm {
+		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG {
 			go s.overhear(n)
 		}
 		n.down(state)
@@ -137,7 +137,6 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	n.everUp = true
 	n.received.next()
 	n.state.State, n.state.Since, n.state.RouterID = state, time.Now(), e.RouterID
-	n.state.LastError, n.known, n.told = "", guessed, nil
 	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
 	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
 	s.touch()
