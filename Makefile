@@ -16,8 +16,22 @@ build: ## static binaries in bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
 	$(GO) build -trimpath -o bin/gobgp github.com/osrg/gobgp/v4/cmd/gobgp
 
+# Programs that tests and the generator need and that Debian has not: a real control plane, controller-gen, helm.
+KUBE_TOOLS := kube-apiserver kube-controller-manager kubectl
+bin/kube/.built: hack/tools/go.mod
+	cd hack/tools && $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/kube/ $(KUBE_TOOLS:%=k8s.io/kubernetes/cmd/%)
+	cd hack/tools && $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/kube/ helm.sh/helm/v3/cmd/helm sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+.PHONY: tools
+tools: bin/kube/.built ## a Kubernetes control plane, kubectl, helm and controller-gen in bin/kube/, five minutes the first time
+
+.PHONY: generate
+generate: tools ## deep copies and CustomResourceDefinitions from api/v1alpha1
+	bin/kube/controller-gen object paths=./api/... crd output:crd:dir=manifests/crds
+
 .PHONY: test
-test: deps build verify ## everything: pure packages, adapters in namespaces, interoperation, stories
+test: deps tools build verify ## everything: pure packages, adapters in namespaces, interoperation, stories
 	CGO_ENABLED=1 $(GO) test -race -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
 	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 20m ./...
 
@@ -34,6 +48,7 @@ verify: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt clean: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	@$(MAKE) --no-print-directory generate && git diff --exit-code --stat -- api manifests/crds || { echo "not generated anew: run make generate"; exit 1; }
 
 .PHONY: bench
 bench: build ## the agent against the kernel, BIRD and FRR; BENCH='-runs 1' is quicker

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(curl iproute2 iputils-ping nftables procps)
 case "${1:-all}" in
 demo) ;;
-all) packages+=(bird2 conntrack ethtool frr ipset iptables openbgpd tcpdump) ;;
+all) packages+=(bird2 conntrack etcd-server ethtool frr ipset iptables openbgpd tcpdump) ;;
 *) echo "usage: hack/deps.sh [demo]" >&2 && exit 2 ;;
 esac
 

@@ -9,13 +9,17 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Object is what every kind of this group is.
+//
+// +kubebuilder:object:generate=false
 type Object interface {
 	metav1.Object
+	runtime.Object
 	// Validate returns what is wrong with the object by itself, with field paths as in the manifest; nothing when it is
 	// good. What needs other objects (overlaps, a missing Secret) is not judged here.
 	Validate() field.ErrorList

@@ -33,7 +33,7 @@ func (c *BGPConfiguration) Validate() field.ErrorList {
 	if t := c.Spec.Learn.Table; t != nil && *t == localTable {
 		errs = append(errs, field.Invalid(learn.Child("table"), *t, "is the kernel's table of local addresses"))
 	}
-	return errs
+	return append(errs, checkDuration(spec.Child("drain", "timeout"), c.Spec.Drain.Timeout, 0, time.Hour, time.Millisecond)...)
 }
 
 // Validate implements Object.

@@ -189,8 +189,10 @@ func place(t testing.TB, link string, ns NS, dev string, addrs []string) {
 	}
 }
 
+const outputShown = 16 << 10 // bytes; more would hide what the test itself has said
+
 // Start starts a daemon in the namespace and ends it with the test: SIGTERM, then SIGKILL after five seconds. Its output
-// goes to the test's log when the test fails.
+// goes to the test's log, the end of it, when the test fails.
 func (ns NS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Helper()
 	p := &Process{cmd: ns.Command(name, args...), done: make(chan struct{})}
@@ -205,7 +207,8 @@ func (ns NS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Cleanup(func() {
 		p.Stop()
 		if t.Failed() {
-			t.Logf("output of %s %s in namespace %q:\n%s", name, strings.Join(args, " "), ns, p.Output())
+			output := p.Output()
+			t.Logf("end of the output of %s %s in namespace %q:\n%s", name, strings.Join(args, " "), ns, output[max(0, len(output)-outputShown):])
 		}
 	})
 	return p

@@ -1,0 +1,180 @@
+// Package manifests holds what is installed on a cluster: the CustomResourceDefinitions, a kustomize base and a Helm chart.
+// Its tests apply them to a real API server.
+package manifests
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+func TestMain(m *testing.M) { nettest.Main(m) }
+
+// startKube is an API server that knows the kinds.
+func startKube(t testing.TB) *nettest.Kube {
+	t.Helper()
+	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
+	if _, err := k.Kubectl("apply", "--server-side", "-f", "crds/"); err != nil {
+		t.Fatal(err)
+	}
+	nettest.Eventually(t, 30*time.Second, func() error {
+		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
+		return err
+	})
+	return k
+}
+
+// TestObjectsAtTheAPIServer applies good objects of every kind, then each of them with one thing wrong, and wants to read
+// what to change.
+func TestObjectsAtTheAPIServer(t *testing.T) {
+	k := startKube(t)
+	good := map[string]string{
+		"BGPConfiguration": `
+metadata: {name: default}
+spec:
+  asn: 64513
+  listenPort: 179
+  gracefulRestart: {enabled: true, restartTime: 120s}
+  advertise: {podCIDRs: true, egressAddresses: true, communities: ["64512:100"]}
+  learn: {accept: [{prefix: 10.0.0.0/8, minLength: 8, maxLength: 28}, {prefix: "2001:db8::/32"}], metric: 200, table: 254}
+  drain: {timeout: 30s}
+`,
+		"BGPPeer": `
+metadata: {name: rr1}
+spec:
+  nodeSelector: {matchLabels: {rack: a}}
+  address: 10.132.2.254
+  asn: 64512
+  port: 179
+  passwordSecret: {namespace: waymark-system, name: rr, key: password}
+  multihop: {ttl: 2}
+  timers: {hold: 90s, keepalive: 30s, connectRetry: 5s}
+  bfd: {interval: 300ms, multiplier: 3}
+  families: [ipv4, ipv6]
+  import: [{prefix: 0.0.0.0/0, minLength: 0, maxLength: 0, action: Reject}]
+  export: []
+  maxPrefixes: 20000
+  allowOwnAS: 1
+  passive: false
+  attributes: {med: 10, localPreference: 200, prepend: 1, communities: [], largeCommunities: ["4200000000:1:100"]}
+`,
+		"EgressPolicy": `
+metadata: {name: partner-bank}
+spec:
+  priority: 100
+  pods: {namespaceSelector: {matchLabels: {team: pay}}}
+  destinations: [203.0.113.0/24]
+  source: Gateway
+  gateway: {nodeSelector: {matchLabels: {cluster.k8s/egress: enabled}}, addresses: [10.132.2.240], fallback: Drop}
+`,
+		"AddressPool": `
+metadata: {name: egress}
+spec: {cidrs: [10.132.2.240/29, "2001:db8:1::/64"], use: Egress}
+`,
+		"DatacenterNetwork": `
+metadata: {name: default}
+spec:
+  cidrs: [10.132.0.0/16]
+  clusterCIDRs: [10.244.0.0/16]
+  gateways: [{name: core1, address: 10.132.2.254, dialect: huawei-vrp, nodeSubnets: [10.132.2.0/24]}]
+`,
+		"NodeRole": `
+metadata: {name: egress}
+spec: {label: {key: cluster.k8s/egress, value: enabled}, nodeSelector: {matchLabels: {egress: "yes"}}, nodes: 2, minReady: 1}
+`,
+		"NodeRoutingState": `
+metadata: {name: node-1}
+spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
+`,
+	}
+	apply := func(kind, text string, args ...string) error {
+		_, err := k.KubectlAs(k.Admin, "apiVersion: waymark.io/v1alpha1\nkind: "+kind+text,
+			append([]string{"apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"}, args...)...)
+		return err
+	}
+	for kind, text := range good {
+		if err := apply(kind, text); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+	}
+	for _, c := range []struct{ kind, old, new, want string }{
+		{"BGPConfiguration", "name: default", "name: other", `there is only one object of this kind, and its name is "default"`},
+		{"BGPConfiguration", "asn: 64513", "asn: 0", `spec.asn: Invalid value: 0: spec.asn in body should be greater than or equal to 1`},
+		{"BGPConfiguration", "asn: 64513", "asn: 4294967296", `should be less than or equal to 4294967295`},
+		{"BGPConfiguration", "listenPort: 179", "listenPort: 65536", `should be less than or equal to 65535`},
+		{"BGPConfiguration", "120s", "4096s", `must be 1s..4095s in whole seconds`},
+		{"BGPConfiguration", "120s", "1500ms", `must be 1s..4095s in whole seconds`},
+		{"BGPConfiguration", "64512:100", "64512", `must be 2 numbers of 0..65535 joined by colons, as "64512:100"`},
+		{"BGPConfiguration", "64512:100", "65536:1", `must be 2 numbers of 0..65535 joined by colons, as "64512:100"`},
+		{"BGPConfiguration", "10.0.0.0/8", "10.0.0.1/8", `must be a prefix without host bits, as 10.132.0.0/16 or 2001:db8::/32`},
+		{"BGPConfiguration", "minLength: 8", "minLength: 7", `must not be less than the length of prefix`},
+		{"BGPConfiguration", "minLength: 8", "minLength: 29", `maxLength is less than minLength`},
+		{"BGPConfiguration", "table: 254", "table: 255", `is the kernel's table of local addresses`},
+		{"BGPConfiguration", "timeout: 30s", "timeout: 2h", `must be 0s..3600s`},
+		{"BGPConfiguration", "podCIDRs: true", "podCidrs: true", `.spec.advertise.podCidrs: field not declared in schema`},
+		{"BGPPeer", "address: 10.132.2.254", "address: rr1", `is not an IPv4 or IPv6 address, as 10.132.2.254 or 2001:db8::1`},
+		{"BGPPeer", "address: 10.132.2.254", "address: 10.132.2.254/24", `is not an IPv4 or IPv6 address`},
+		{"BGPPeer", "address: 10.132.2.254", "families: []", `set exactly one of address and fromNodeAnnotation`},
+		{"BGPPeer", "address: 10.132.2.254", "address: 10.132.2.254\n  fromNodeAnnotation: waymark.io/tor", `set exactly one of address and fromNodeAnnotation`},
+		{"BGPPeer", "asn: 64512", "asn: 0", `should be greater than or equal to 1`},
+		{"BGPPeer", "port: 179", "port: 0", `should be greater than or equal to 1`},
+		{"BGPPeer", "ttl: 2", "ttl: 1", `should be greater than or equal to 2`},
+		{"BGPPeer", "multihop: {ttl: 2}", "multihop: {ttl: 2}\n  ttlSecurity: {hops: 1}", `ttlSecurity excludes multihop`},
+		{"BGPPeer", "hold: 90s", "hold: 2s", `must be 3s..65535s in whole seconds`},
+		{"BGPPeer", "hold: 90s", "hold: 30s", `keepalive must be less than the hold time`},
+		{"BGPPeer", "hold: 90s", "hold: ninety", `must be 3s..65535s in whole seconds`},
+		{"BGPPeer", "300ms", "9ms", `must be 10ms..60s`},
+		{"BGPPeer", "multiplier: 3", "multiplier: 1", `should be greater than or equal to 2`},
+		{"BGPPeer", "ipv6]", "ipv5]", `supported values: "ipv4", "ipv6"`},
+		{"BGPPeer", "action: Reject", "action: Drop", `supported values: "Accept", "Reject"`},
+		{"BGPPeer", "allowOwnAS: 1", "allowOwnAS: 11", `should be less than or equal to 10`},
+		{"BGPPeer", "4200000000:1:100", "4294967296:1:100", `must be 3 numbers of 0..4294967295 joined by colons`},
+		{"EgressPolicy", "203.0.113.0/24", "203.0.113.0", `must be a prefix without host bits`},
+		{"EgressPolicy", "source: Gateway", "source: Pod", `gateway is required with source: Gateway and forbidden with any other`},
+		{"EgressPolicy", "source: Gateway", "source: Elsewhere", `supported values: "Pod", "Node", "Gateway"`},
+		{"EgressPolicy", "fallback: Drop", "pool: egress", `pool excludes addresses: set one of the two`},
+		{"EgressPolicy", "10.132.2.240", "10.132.2", `is not an IPv4 or IPv6 address`},
+		{"EgressPolicy", "fallback: Drop", "fallback: None", `supported values: "Drop", "Node", "Pod"`},
+		{"EgressPolicy", "priority: 100", "priority: -1", `should be greater than or equal to 0`},
+		{"AddressPool", "use: Egress", "use: LoadBalancer", `cannot change, addresses may be in use: make another pool`},
+		{"AddressPool", "10.132.2.240/29", "10.132.2.241/29", `must be a prefix without host bits`},
+		{"AddressPool", "cidrs: [10.132.2.240/29, \"2001:db8:1::/64\"]", "cidrs: []", `should have at least 1 items`},
+		{"DatacenterNetwork", "name: default", "name: dc2", `there is only one object of this kind, and its name is "default"`},
+		{"DatacenterNetwork", "cidrs: [10.132.0.0/16]", "cidrs: [0.0.0.0/0]", `is everything: no pod could have an address`},
+		{"DatacenterNetwork", "huawei-vrp", "ios", `supported values: "cisco-ios"`},
+		{"DatacenterNetwork", "nodeSubnets: [10.132.2.0/24]", "nodeSubnets: []", `should have at least 1 items`},
+		{"NodeRole", "key: cluster.k8s/egress", "key: cluster.k8s/other", `cannot change, nodes may bear it: make another NodeRole`},
+		{"NodeRole", "minReady: 1", "minReady: 3", `minReady is more than nodes`},
+		{"NodeRoutingState", "prefix: 10.244.1.0/24", "prefx: 10.244.1.0/24", `.spec.podCIDRs[0].prefx: field not declared in schema`},
+	} {
+		text := good[c.kind]
+		if !strings.Contains(text, c.old) {
+			t.Fatalf("%s has no %q", c.kind, c.old)
+		}
+		err := apply(c.kind, strings.Replace(text, c.old, c.new, 1), "--dry-run=server")
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %q: got %v\nwant %s", c.kind, c.new, err, c.want)
+		}
+	}
+	for kind, columns := range map[string][]string{
+		"bgppeers":          {"ASN", "ADDRESS", "UP", "WANTED"},
+		"egresspolicies":    {"SOURCE", "GATEWAY", "READY"},
+		"nrs":               {"GATE", "DRAIN"},
+		"bgpconfigurations": {"ASN", "VALID"},
+	} {
+		out, err := k.Kubectl("get", kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, column := range columns {
+			if !strings.Contains(out, column) {
+				t.Errorf("kubectl get %s has no column %s:\n%s", kind, column, out)
+			}
+		}
+	}
+	if out, err := k.Kubectl("explain", "bgppeer.spec.allowOwnAS"); err != nil || !strings.Contains(out, "how often our own ASN may be in a path") {
+		t.Errorf("kubectl explain: %v\n%s", err, out)
+	}
+}
