@@ -81,6 +81,7 @@ metadata: {name: reflector}
 spec:
   address: %s
   asn: %d
+  families: [ipv4]
   timers: {connectRetry: 1s}
   bfd: {interval: %v, multiplier: %d}
 `, gatewayAddress, reflectorASN, bfdInterval, bfdMultiplier)
