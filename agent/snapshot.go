@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -19,8 +20,20 @@ type Snapshot struct {
 	Policies       []v1alpha1.EgressPolicy
 	Pools          []v1alpha1.AddressPool
 	Datacenters    []v1alpha1.DatacenterNetwork
+	Roles          []v1alpha1.NodeRole // for the checks only: nodes have no use for them
 	Secrets        []corev1.Secret
 	Problems       []Problem // what the source could not read or refused
+
+	// Controlled: there is a controller that judges who owns a PodCIDR, because this source does not know the other nodes.
+	Controlled bool
+	// State is what the controller has told this node; nil: nothing yet, or there is none.
+	State *v1alpha1.NodeRoutingState
+	// Pods of this node, and the Namespaces they are in, if a policy selects pods.
+	Pods       []corev1.Pod
+	Namespaces []corev1.Namespace
+	// Restored is when the snapshot was taken, if it is what an earlier agent has kept because the API server cannot be
+	// reached; else zero.
+	Restored time.Time
 }
 
 // Problem is an object, or a part of one, that is not in force, and why.

@@ -32,6 +32,9 @@ type Status struct {
 	Waiting   []string          `json:"waiting,omitempty"` // peers that this node should have and cannot have yet
 	Announced []netip.Prefix    `json:"announced"`
 	Routes    RouteStatus       `json:"routes"`
+	Gate      Gate              `json:"gate"`
+	Drain     *Drain            `json:"drain,omitempty"`   // nil: the node does not drain
+	Restored  time.Time         `json:"restored,omitzero"` // the snapshot comes from disk, from this time; the API server cannot be reached
 	Backend   string            `json:"natBackend"`
 	Policies  []nat.Policy      `json:"policies"`
 	BFD       BFDStatus         `json:"bfd"`
@@ -40,6 +43,21 @@ type Status struct {
 	Repairs   map[string]uint64 `json:"repairs"` // drift mended, by "nat" and "routes"
 	// SourceErrors counts what the source could not read since the start.
 	SourceErrors uint64 `json:"sourceErrors"`
+}
+
+// Gate says whether the node may begin to announce. What is announced already stays when it closes.
+type Gate struct {
+	Open bool `json:"open"`
+	// Reason is one word: Open, or why not: NoNode, NoPodCIDR, NotJudged, Overlap, NAT, Routes, NotConfigured, Drain.
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
+}
+
+// Drain says how far the node is on its way out.
+type Drain struct {
+	Phase   string    `json:"phase"` // Draining or Drained, as in NodeRoutingState
+	Since   time.Time `json:"since"`
+	Message string    `json:"message,omitempty"`
 }
 
 // PeerStatus is a session with the path under it.
