@@ -175,7 +175,7 @@ func toldRemoved(r router) error {
 		}
 	case bird:
 		out, err := r.Birdc("show protocols all speaker")
-		if err != nil || !strings.Contains(out, "Received: Neighbor removed") && !strings.Contains(out, "Received: Peer de-configured") {
+		if err != nil || !strings.Contains(out, "Received: Peer de-configured") {
 			return fmt.Errorf("BIRD was told: %v: %s", err, out)
 		}
 	}
