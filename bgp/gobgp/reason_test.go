@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -180,6 +181,23 @@ func toldRemoved(r router) error {
 		}
 	}
 	return nil
+}
+
+// TestSessionThatIsGoneBeforeItIsLookedAt: what is done when a session is up comes too late for one that is removed.
+func TestSessionThatIsGoneBeforeItIsLookedAt(t *testing.T) {
+	r := startFRR(t, segment(t), direct())
+	c := speakerConfig()
+	peers := c.Peers
+	c.Peers = nil
+	s := speak(t, c)
+	s.established(s.running, peers[0].Address)
+	c.Peers = peers
+	c.Peers[0].Passive = true // the first announcement is the one that matters: only the prediction of the next hop is known
+	apply(t, s, c)
+	if next := s.beside(c.Peers[0])[bgp.IPv6]; next != netip.MustParseAddr("2001:db8::1") {
+		t.Errorf("IPv6 next hop toward a peer that is not up yet is %s", next)
+	}
+	nettest.Eventually(t, patience, hasRoute(r, "2001:db8:1::/64"))
 }
 
 // TestPathFailureEndsWhatIsKept: while graceful restart keeps the routes of a peer that is away, a failure of the path to it

@@ -189,6 +189,9 @@ func (s *Speaker) established(in *instance, address netip.Addr) {
 		return
 	}
 	s.touch()
+	if !local.IsValid() || local.IsUnspecified() {
+		return // it has ended again, and may be removed
+	}
 	if err := s.sessionAddress(ctx, address, local); err != nil {
 		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
 		return
