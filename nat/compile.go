@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -19,12 +20,16 @@ type Decision struct {
 	Source Source
 }
 
-// Table is a plan with all questions of precedence answered. Its ranges are sorted, IPv4 first, and disjoint; neighbours
-// with the same answer are one range. A destination without a decision is left as the host treats it.
-type Table struct {
+// Class is a set of pods that the same policies are about. Its ranges are sorted, IPv4 first, and disjoint; neighbours with
+// the same answer are one range. A destination without a decision is left as the host treats it.
+type Class struct {
 	Pods      []Range
 	Decisions []Decision
 }
+
+// Table is a plan with all questions of precedence answered: disjoint classes of pods. The first is of the pods that no
+// policy selects, and is always there.
+type Table []Class
 
 // Compile decides priorities, ties, destinations and excludes, so that a backend only has to look an address up.
 func Compile(p Plan) (Table, error) {
@@ -51,15 +56,70 @@ func Compile(p Plan) (Table, error) {
 	policies := slices.SortedFunc(slices.Values(p.Policies), func(a, b Policy) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
 	})
-	layers := make([][]Decision, len(policies))
-	for i, policy := range policies {
-		layers[i] = policy.layer(p.Pods)
+	selected := selections(policies)
+	t := Table{{Pods: others(p.Pods, selected), Decisions: decide(policies, nil, p.Pods)}}
+	members := map[string][]netip.Addr{}
+	for pod, selecting := range selected {
+		key := fmt.Sprint(selecting)
+		members[key] = append(members[key], pod)
 	}
-	t := Table{Decisions: flatten(layers)}
-	for _, d := range flatten(paint(p.Pods, SourcePod)) {
-		t.Pods = append(t.Pods, d.Range)
+	for _, key := range slices.Sorted(maps.Keys(members)) {
+		pods := members[key]
+		t = append(t, Class{Pods: ranges(hosts(pods)), Decisions: decide(policies, selected[pods[0]], p.Pods)})
 	}
 	return t, nil
+}
+
+// selections are the selecting policies of each selected pod, as sorted indexes.
+func selections(policies []Policy) map[netip.Addr][]int {
+	selected := map[netip.Addr][]int{}
+	for i, policy := range policies {
+		if !policy.Selects {
+			continue
+		}
+		for _, pod := range policy.Pods {
+			if list := selected[pod]; len(list) == 0 || list[len(list)-1] != i {
+				selected[pod] = append(list, i)
+			}
+		}
+	}
+	return selected
+}
+
+// decide compiles the policies about all pods, and those selecting.
+func decide(policies []Policy, selecting []int, pods []netip.Prefix) []Decision {
+	var layers [][]Decision
+	for i, policy := range policies {
+		if _, selects := slices.BinarySearch(selecting, i); selects || !policy.Selects {
+			layers = append(layers, policy.layer(pods))
+		}
+	}
+	return flatten(layers)
+}
+
+// others are the pods that no policy selects.
+func others(pods []netip.Prefix, selected map[netip.Addr][]int) []Range {
+	without := paint(hosts(slices.Collect(maps.Keys(selected))), excluded)
+	decisions := flatten(append([][]Decision{flatten(without)}, flatten(paint(pods, SourcePod))))
+	return rangesOf(slices.DeleteFunc(decisions, func(d Decision) bool { return d.Source == excluded }))
+}
+
+func ranges(prefixes []netip.Prefix) []Range { return rangesOf(flatten(paint(prefixes, SourcePod))) }
+
+func rangesOf(decisions []Decision) []Range {
+	var list []Range
+	for _, d := range decisions {
+		list = append(list, d.Range)
+	}
+	return list
+}
+
+func hosts(addrs []netip.Addr) []netip.Prefix {
+	var prefixes []netip.Prefix
+	for _, a := range addrs {
+		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return prefixes
 }
 
 // Validate says what is wrong with the policy. Prefixes may have host bits set, repeat and overlap.
@@ -70,6 +130,11 @@ func (p Policy) Validate() error {
 	}
 	if p.Source != SourcePod && p.Source != SourceNode {
 		errs = append(errs, fmt.Errorf("source %q is neither %s nor %s", p.Source, SourcePod, SourceNode))
+	}
+	for _, pod := range p.Pods {
+		if err := checkPrefix(netip.PrefixFrom(pod, pod.BitLen())); err != nil {
+			errs = append(errs, fmt.Errorf("pod: %w", err))
+		}
 	}
 	for _, prefix := range p.Destinations {
 		if err := checkPrefix(prefix); err != nil {

@@ -20,13 +20,26 @@ func prefixes(list ...string) []netip.Prefix {
 	return ps
 }
 
+func addrs(list ...string) []netip.Addr {
+	var as []netip.Addr
+	for _, s := range list {
+		as = append(as, netip.MustParseAddr(s))
+	}
+	return as
+}
+
 func show(t nat.Table) string {
 	var b strings.Builder
-	for _, r := range t.Pods {
-		fmt.Fprintf(&b, "pods %s-%s\n", r.First, r.Last)
-	}
-	for _, d := range t.Decisions {
-		fmt.Fprintf(&b, "%s-%s %s\n", d.First, d.Last, d.Source)
+	for i, class := range t {
+		if i > 0 {
+			fmt.Fprintf(&b, "class %d\n", i)
+		}
+		for _, r := range class.Pods {
+			fmt.Fprintf(&b, "pods %s-%s\n", r.First, r.Last)
+		}
+		for _, d := range class.Decisions {
+			fmt.Fprintf(&b, "%s-%s %s\n", d.First, d.Last, d.Source)
+		}
 	}
 	return b.String()
 }
@@ -87,6 +100,18 @@ func TestCompile(t *testing.T) {
 			"destinations that name this node's pods are taken at their word",
 			nat.Plan{Pods: prefixes("10.244.1.0/24"), Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod, Destinations: prefixes("10.244.0.0/16")}}},
 			"pods 10.244.1.0-10.244.1.255\n10.244.0.0-10.244.255.255 Pod\n",
+		},
+		{
+			"selected pods are classes of their own, by the policies that select them",
+			nat.Plan{Pods: prefixes("10.244.1.0/30"), Policies: []nat.Policy{
+				{Name: "all", Priority: 30, Source: nat.SourcePod, Destinations: prefixes("10.0.0.0/8")},
+				{Name: "pay", Priority: 10, Source: nat.SourceNode, Destinations: prefixes("10.1.0.0/16"), Selects: true, Pods: addrs("10.244.1.1", "10.244.1.2")},
+				{Name: "web", Priority: 20, Source: nat.SourceNode, Destinations: prefixes("10.0.0.0/15"), Selects: true, Pods: addrs("10.244.1.2")},
+				{Name: "none", Priority: 1, Source: nat.SourceNode, Selects: true},
+			}},
+			"pods 10.244.1.0-10.244.1.0\npods 10.244.1.3-10.244.1.3\n10.0.0.0-10.255.255.255 Pod\n" +
+				"class 1\npods 10.244.1.2-10.244.1.2\n10.0.0.0-10.1.255.255 Node\n10.2.0.0-10.255.255.255 Pod\n" +
+				"class 2\npods 10.244.1.1-10.244.1.1\n10.0.0.0-10.0.255.255 Pod\n10.1.0.0-10.1.255.255 Node\n10.2.0.0-10.255.255.255 Pod\n",
 		},
 		{
 			"the whole of both families",
@@ -158,48 +183,82 @@ func checkFirstMatch(t *testing.T, r *rand.Rand) {
 	if after := fmt.Sprint(plan); after != before {
 		t.Fatalf("plan changed from %v to %v", before, after)
 	}
-	for i, d := range table.Decisions {
-		if d.Last.Less(d.First) || d.First.BitLen() != d.Last.BitLen() {
-			t.Fatalf("%v: bad range %v", plan, d)
-		}
-		if i == 0 {
-			continue
-		}
-		last := table.Decisions[i-1]
-		if !last.Last.Less(d.First) || last.Source == d.Source && last.Last.Next() == d.First {
-			t.Fatalf("%v: %v and %v overlap or should be one", plan, last, d)
+	for _, class := range table {
+		for i, d := range class.Decisions {
+			if d.Last.Less(d.First) || d.First.BitLen() != d.Last.BitLen() {
+				t.Fatalf("%v: bad range %v", plan, d)
+			}
+			if i == 0 {
+				continue
+			}
+			last := class.Decisions[i-1]
+			if !last.Last.Less(d.First) || last.Source == d.Source && last.Last.Next() == d.First {
+				t.Fatalf("%v: %v and %v overlap or should be one", plan, last, d)
+			}
 		}
 	}
-	for _, addr := range interesting(r, plan) {
-		if got, want := lookup(table, addr), firstMatch(plan, addr); got != want {
-			t.Fatalf("%v: %s has %q, want %q, in\n%s", plan, addr, got, want, show(table))
+	for _, pod := range podsOf(r, plan) {
+		for _, addr := range interesting(r, plan) {
+			if got, want := lookup(table, pod, addr), firstMatch(plan, pod, addr); got != want {
+				t.Fatalf("%v: from %s to %s has %q, want %q, in\n%s", plan, pod, addr, got, want, show(table))
+			}
 		}
 	}
 }
 
-func firstMatch(plan nat.Plan, dst netip.Addr) nat.Source {
-	in := func(list []netip.Prefix) bool {
-		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(dst) })
+// podsOf are addresses that are pods, selected or not, and some that are not.
+func podsOf(r *rand.Rand, plan nat.Plan) []netip.Addr {
+	pods := []netip.Addr{randomPrefix(r).Addr()}
+	for _, p := range plan.Pods {
+		pods = append(pods, p.Addr(), p.Masked().Addr())
+	}
+	for _, p := range plan.Policies {
+		pods = append(pods, p.Pods...)
+	}
+	return pods
+}
+
+func firstMatch(plan nat.Plan, pod, dst netip.Addr) nat.Source {
+	in := func(list []netip.Prefix, a netip.Addr) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	if !in(plan.Pods, pod) && !slices.ContainsFunc(plan.Policies, func(p nat.Policy) bool { return p.Selects && slices.Contains(p.Pods, pod) }) {
+		return ""
 	}
 	ordered := slices.SortedFunc(slices.Values(plan.Policies), func(a, b nat.Policy) int {
 		return cmp.Or(a.Priority-b.Priority, strings.Compare(a.Name, b.Name))
 	})
 	for _, p := range ordered {
-		if len(p.Destinations) == 0 && in(plan.Pods) || len(p.Destinations) > 0 && !in(p.Destinations) || in(p.Exclude) {
-			continue
+		switch {
+		case p.Selects && !slices.Contains(p.Pods, pod):
+		case len(p.Destinations) == 0 && in(plan.Pods, dst):
+		case len(p.Destinations) > 0 && !in(p.Destinations, dst), in(p.Exclude, dst):
+		default:
+			return p.Source
 		}
-		return p.Source
 	}
 	return ""
 }
 
-func lookup(table nat.Table, dst netip.Addr) nat.Source {
-	for _, d := range table.Decisions {
-		if !dst.Less(d.First) && !d.Last.Less(dst) {
-			return d.Source
+func lookup(table nat.Table, pod, dst netip.Addr) nat.Source {
+	has := func(r nat.Range, a netip.Addr) bool { return !a.Less(r.First) && !r.Last.Less(a) }
+	var source nat.Source
+	found := 0
+	for _, class := range table {
+		if !slices.ContainsFunc(class.Pods, func(r nat.Range) bool { return has(r, pod) }) {
+			continue
+		}
+		found++
+		for _, d := range class.Decisions {
+			if has(d.Range, dst) {
+				source = d.Source
+			}
 		}
 	}
-	return ""
+	if found > 1 {
+		return "in two classes"
+	}
+	return source
 }
 
 // randomPlan draws from few addresses, so that prefixes nest, touch and repeat.
@@ -216,9 +275,14 @@ func randomPlan(r *rand.Rand) nat.Plan {
 		if r.IntN(2) == 0 {
 			source = nat.SourceNode
 		}
-		plan.Policies = append(plan.Policies, nat.Policy{
-			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: source, Destinations: list(5), Exclude: list(4),
-		})
+		policy := nat.Policy{
+			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: source, Destinations: list(5), Exclude: list(4), Selects: r.IntN(3) == 0,
+		}
+		for range r.IntN(4) {
+			pod := randomPrefix(r)
+			policy.Pods = append(policy.Pods, pod.Addr(), pod.Masked().Addr())
+		}
+		plan.Policies = append(plan.Policies, policy)
 	}
 	return plan
 }

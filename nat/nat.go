@@ -15,7 +15,10 @@ const (
 
 // Policy is one EgressPolicy as far as this node is concerned.
 type Policy struct {
-	Name         string         `json:"name"`
+	Name string `json:"name"`
+	// Pods that the policy is about, if Selects; else it is about all.
+	Pods         []netip.Addr   `json:"pods,omitempty"`
+	Selects      bool           `json:"selects,omitempty"`
 	Priority     int            `json:"priority"`               // lower first; ties by name
 	Destinations []netip.Prefix `json:"destinations,omitempty"` // none: everything but the pods of this node
 	Exclude      []netip.Prefix `json:"exclude,omitempty"`      // of Destinations: these the policy does not match, a later one may
@@ -24,7 +27,7 @@ type Policy struct {
 
 // Plan is the whole desired state of source addresses on this node.
 type Plan struct {
-	Pods     []netip.Prefix // pod prefixes of this node, both families; the only sources that policies speak of
+	Pods     []netip.Prefix // pod prefixes of this node, both families: what policies speak of, and the pods that they select
 	Policies []Policy       // in any order
 }
 

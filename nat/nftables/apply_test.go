@@ -124,6 +124,35 @@ func TestOnlyElementsChange(t *testing.T) {
 	}
 }
 
+// TestClassesComeAndGo holds plans with selected pods, which take chains and maps, against a table made from scratch.
+func TestClassesComeAndGo(t *testing.T) {
+	flushed(t)
+	b := nftables.New()
+	r := rand.New(rand.NewPCG(5, 6))
+	for i := range 100 {
+		p := randomPlan(r)
+		for j := range p.Policies {
+			p.Policies[j].Selects = r.IntN(2) == 0
+			for range r.IntN(4) {
+				p.Policies[j].Pods = append(p.Policies[j].Pods, netip.AddrFrom4([4]byte{10, 244, 1, byte(r.IntN(4))}))
+			}
+		}
+		if result := apply(t, b, p); result.Repaired {
+			t.Fatalf("plan %d: repaired, but nobody else was there", i)
+		}
+		incremental := ruleset(t)
+		nettest.Run(t, "nft", "delete table inet waymark")
+		apply(t, nftables.New(), p)
+		if scratch := ruleset(t); objects(scratch) != objects(incremental) {
+			t.Fatalf("plan %d, %v: incremental\n%sfrom scratch\n%s", i, p, incremental, scratch)
+		}
+		if i%10 == 0 {
+			b = nftables.New() // a crash: the next process takes over what is there
+		}
+		apply(t, b, p)
+	}
+}
+
 func frameWithHandles(t testing.TB) string {
 	t.Helper()
 	return nettest.Run(t, "nft", "-a", "-t", "list", "table", "inet", "waymark")
@@ -161,11 +190,11 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 		"replace rule inet waymark postrouting handle $RULE accept",
 		"insert rule inet waymark postrouting accept",
 		"add rule inet waymark node accept",
-		"flush map inet waymark egress4",
-		"delete element inet waymark egress4 { 10.132.0.0-10.133.255.255 }",
-		"add element inet waymark egress6 { fd00:7::/32 : goto pod }",
-		"add element inet waymark pods4 { 172.16.0.0/16 }",
-		"add element inet waymark egress4 { 10.134.0.0/16 : accept }",
+		"flush map inet waymark class0_egress4",
+		"delete element inet waymark class0_egress4 { 10.132.0.0-10.133.255.255 }",
+		"add element inet waymark class0_egress6 { fd00:7::/32 : goto pod }",
+		"add element inet waymark pods4 { 172.16.0.0/16 : goto class0 }",
+		"add element inet waymark class0_egress4 { 10.134.0.0/16 : accept }",
 		"add chain inet waymark postrouting { policy drop ; }",
 		"add table inet waymark { flags dormant ; }",
 		"add chain inet waymark other { type nat hook postrouting priority 50 ; }",
@@ -214,7 +243,7 @@ func objects(ruleset string) string {
 func aRule(t testing.TB) string {
 	t.Helper()
 	for line := range strings.Lines(nettest.Run(t, "nft", "-a", "list", "chain", "inet", "waymark", "postrouting")) {
-		if rule, handle, found := strings.Cut(strings.TrimSpace(line), " # handle "); found && strings.Contains(rule, "@egress4") {
+		if rule, handle, found := strings.Cut(strings.TrimSpace(line), " # handle "); found && strings.Contains(rule, "@pods4") {
 			return handle
 		}
 	}

@@ -84,7 +84,7 @@ func TestRepairWithinASecondBesideABusyNeighbour(t *testing.T) {
 		"delete table inet waymark",
 		"flush ruleset",
 		"flush chain inet waymark postrouting",
-		"flush map inet waymark egress4",
+		"flush map inet waymark class0_egress4",
 	} {
 		t.Run(edit, func(t *testing.T) {
 			flushed(t)

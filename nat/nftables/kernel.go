@@ -25,7 +25,7 @@ type contents struct {
 	frame      string               // all but the elements, as the kernel describes it: equal means untouched
 	elements   map[string][]element // by set, sorted
 
-	otherChains, otherSets []string // names of what we never make; sets are maps too
+	chains, sets []string // names; maps are sets too
 }
 
 func (c *contents) equal(other *contents) bool {
@@ -99,13 +99,11 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 		for _, object := range objects {
 			switch kind.name {
 			case "chain":
-				if name := text(find(object, unix.NFTA_CHAIN_NAME)); !slices.Contains(chainNames, name) {
-					c.otherChains = append(c.otherChains, name)
-				}
+				c.chains = append(c.chains, text(find(object, unix.NFTA_CHAIN_NAME)))
 			case "set":
-				if name := text(find(object, unix.NFTA_SET_NAME)); !slices.Contains(setNames, name) && !slices.Contains(mapNames, name) {
-					c.otherSets = append(c.otherSets, name)
-				} else if err := c.readElements(conn, name); err != nil {
+				name := text(find(object, unix.NFTA_SET_NAME))
+				c.sets = append(c.sets, name)
+				if err := c.readElements(conn, name); err != nil {
 					return nil, err
 				}
 			}

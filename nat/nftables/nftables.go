@@ -41,7 +41,7 @@ func (b *Backend) Check(ctx context.Context) error {
 	}
 	tx := begin()
 	replaceTable(tx)
-	addFrame(tx)
+	addFrame(tx, 1)
 	if err := run(ctx, tx, "--check"); err != nil {
 		return fmt.Errorf("nftables: the kernel or nft refuses the ruleset: %w", err)
 	}
@@ -69,7 +69,7 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	frameStays := b.left != nil && have.frame == b.left.frame
+	frameStays := b.left != nil && have.frame == b.left.frame && len(have.chains) == len(chainsOf(len(table)))
 	result := nat.Result{Repaired: b.left != nil && !have.equal(b.left)}
 	if frameStays && maps.EqualFunc(have.elements, want, slices.Equal) {
 		b.left = have
@@ -77,12 +77,12 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	}
 
 	b.left, b.written = nil, true // until the outcome is known
-	if frameStays, err = write(ctx, have, want, frameStays); err != nil {
+	if frameStays, err = write(ctx, have, want, len(table), frameStays); err != nil {
 		return nat.Result{}, err
 	}
 	result.Changed = true
 	if frameStays {
-		b.left = &contents{generation: have.generation + 1, frame: have.frame, elements: want}
+		b.left = &contents{generation: have.generation + 1, frame: have.frame, elements: want, chains: have.chains, sets: have.sets}
 		return result, nil
 	}
 	now, err := b.read()
@@ -118,15 +118,16 @@ func (b *Backend) Remove(ctx context.Context) error {
 }
 
 // write brings the table from have to want and tells whether the frame stayed.
-func write(ctx context.Context, have *contents, want map[string][]element, frameStays bool) (bool, error) {
+func write(ctx context.Context, have *contents, want map[string][]element, classes int, frameStays bool) (bool, error) {
 	tx := begin()
+	chains, sets := without(have.chains, chainsOf(classes)), without(have.sets, mapsOf(classes))
 	if !frameStays {
-		flushChains(tx, have.otherChains)
-		addFrame(tx)
+		flushChains(tx, chains)
+		addFrame(tx, classes)
 	}
-	changeElements(tx, have.elements, want)
+	changeElements(tx, mapsOf(classes), have.elements, want)
 	if !frameStays {
-		deleteOthers(tx, have.otherChains, have.otherSets)
+		deleteOthers(tx, chains, sets)
 	}
 	if err := run(ctx, tx); err == nil {
 		return frameStays, nil
@@ -136,8 +137,8 @@ func write(ctx context.Context, have *contents, want map[string][]element, frame
 	// that meets the old chain after the change and the new chain before it is decided by neither.
 	tx = begin()
 	replaceTable(tx)
-	addFrame(tx)
-	changeElements(tx, nil, want)
+	addFrame(tx, classes)
+	changeElements(tx, mapsOf(classes), nil, want)
 	if err := run(ctx, tx); err != nil {
 		return false, fmt.Errorf("nftables: write table %s: %w", tableName, err)
 	}

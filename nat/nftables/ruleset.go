@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"fmt"
 	"slices"
 
 	"sigs.k8s.io/knftables"
@@ -8,7 +9,8 @@ import (
 	"github.com/waymark-bgp/waymark/nat"
 )
 
-// The names in the kernel. The frame, everything but the elements, never changes with the plan.
+// The names in the kernel. The frame, everything but the elements, does not grow with prefixes, pods and policies; it has a
+// chain and two maps for each class of pods.
 const (
 	tableName = "waymark"
 
@@ -16,41 +18,59 @@ const (
 	keepPod     = "pod"
 	toNode      = "node"
 
-	pods4   = "pods4"
-	pods6   = "pods6"
-	egress4 = "egress4"
-	egress6 = "egress6"
+	pods4 = "pods4"
+	pods6 = "pods6"
 )
 
-var (
-	chainNames = []string{keepPod, toNode, postrouting}
-	setNames   = []string{pods4, pods6}
-	mapNames   = []string{egress4, egress6}
-)
+func classChain(i int) string { return fmt.Sprintf("class%d", i) }
+func egress4(i int) string    { return fmt.Sprintf("class%d_egress4", i) }
+func egress6(i int) string    { return fmt.Sprintf("class%d_egress6", i) }
 
-// element is a range in a set, or in a map with the chain that it leads to.
+// chainsOf names the chains for a number of classes.
+func chainsOf(classes int) []string {
+	names := []string{keepPod, toNode, postrouting}
+	for i := range classes {
+		names = append(names, classChain(i))
+	}
+	return names
+}
+
+// mapsOf names the maps for a number of classes.
+func mapsOf(classes int) []string {
+	names := []string{pods4, pods6}
+	for i := range classes {
+		names = append(names, egress4(i), egress6(i))
+	}
+	return names
+}
+
+// element is a range in a map with the chain that it leads to.
 type element struct {
 	nat.Range
 	chain string
 }
 
-// elementsOf gives the elements of each set and map, sorted.
+// elementsOf gives the elements of each map, sorted.
 func elementsOf(t nat.Table) map[string][]element {
 	elements := map[string][]element{}
-	for _, r := range t.Pods {
-		name := pods4
+	add := func(name4, name6 string, r nat.Range, chain string) {
+		name := name4
 		if r.First.Is6() {
-			name = pods6
+			name = name6
 		}
-		elements[name] = append(elements[name], element{Range: r})
+		elements[name] = append(elements[name], element{r, chain})
 	}
 	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode}
-	for _, d := range t.Decisions {
-		name := egress4
-		if d.First.Is6() {
-			name = egress6
+	for i, class := range t {
+		for _, r := range class.Pods {
+			add(pods4, pods6, r, classChain(i))
 		}
-		elements[name] = append(elements[name], element{d.Range, chains[d.Source]})
+		for _, d := range class.Decisions {
+			add(egress4(i), egress6(i), d.Range, chains[d.Source])
+		}
+	}
+	for _, name := range []string{pods4, pods6} {
+		slices.SortFunc(elements[name], func(a, b element) int { return a.First.Compare(b.First) })
 	}
 	return elements
 }
@@ -66,12 +86,15 @@ func addTable(tx *knftables.Transaction) {
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("Waymark: with which source address pod traffic leaves the node")})
 }
 
-// addFrame adds all but the elements. In an existing table it replaces the rules and leaves chains, sets and elements.
-func addFrame(tx *knftables.Transaction) {
+// addFrame adds all but the elements. In an existing table it replaces the rules and leaves chains, maps and elements.
+func addFrame(tx *knftables.Transaction, classes int) {
 	addTable(tx)
 	// Chains before maps: nft 1.0.6 sends the elements of a new map together with the map.
-	tx.Add(&knftables.Chain{Name: keepPod})
-	tx.Add(&knftables.Chain{Name: toNode})
+	for _, name := range chainsOf(classes) {
+		if name != postrouting {
+			tx.Add(&knftables.Chain{Name: name})
+		}
+	}
 	tx.Add(&knftables.Chain{
 		Name:     postrouting,
 		Type:     knftables.PtrTo(knftables.NATType),
@@ -79,18 +102,26 @@ func addFrame(tx *knftables.Transaction) {
 		Priority: knftables.PtrTo(knftables.SNATPriority + "-10"),
 		Policy:   knftables.PtrTo(knftables.AcceptPolicy),
 	})
-	flushChains(tx, chainNames)
-	interval := []knftables.SetFlag{knftables.IntervalFlag}
-	tx.Add(&knftables.Set{Name: pods4, Type: "ipv4_addr", Flags: interval, Comment: knftables.PtrTo("pods of this node")})
-	tx.Add(&knftables.Set{Name: pods6, Type: "ipv6_addr", Flags: interval, Comment: knftables.PtrTo("pods of this node")})
-	tx.Add(&knftables.Map{Name: egress4, Type: "ipv4_addr : verdict", Flags: interval, Comment: knftables.PtrTo("destination to source")})
-	tx.Add(&knftables.Map{Name: egress6, Type: "ipv6_addr : verdict", Flags: interval, Comment: knftables.PtrTo("destination to source")})
+	flushChains(tx, chainsOf(classes))
+	ranges := func(name, key, comment string) {
+		tx.Add(&knftables.Map{Name: name, Type: key + " : verdict", Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: knftables.PtrTo(comment)})
+	}
+	ranges(pods4, "ipv4_addr", "pods of this node to class")
+	ranges(pods6, "ipv6_addr", "pods of this node to class")
+	for i := range classes {
+		ranges(egress4(i), "ipv4_addr", "destination to source")
+		ranges(egress6(i), "ipv6_addr", "destination to source")
+	}
 	rule := func(chain, text, comment string) {
 		tx.Add(&knftables.Rule{Chain: chain, Rule: text, Comment: knftables.PtrTo(comment)})
 	}
 	rule(postrouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
-	rule(postrouting, "ip saddr @pods4 ip daddr vmap @egress4", "policies, IPv4")
-	rule(postrouting, "ip6 saddr @pods6 ip6 daddr vmap @egress6", "policies, IPv6")
+	rule(postrouting, "ip saddr vmap @"+pods4, "pods, IPv4")
+	rule(postrouting, "ip6 saddr vmap @"+pods6, "pods, IPv6")
+	for i := range classes {
+		rule(classChain(i), "ip daddr vmap @"+egress4(i), "policies, IPv4")
+		rule(classChain(i), "ip6 daddr vmap @"+egress6(i), "policies, IPv6")
+	}
 	// A mapping to itself ends NAT for the connection; an accept would end this chain only.
 	rule(keepPod, "snat ip to ip saddr", "keep the pod's address")
 	rule(keepPod, "snat ip6 to ip6 saddr", "keep the pod's address")
@@ -114,8 +145,8 @@ func deleteOthers(tx *knftables.Transaction, chains, sets []string) {
 }
 
 // changeElements deletes and adds what differs. An element that stays is not touched, so that lookups in it never miss.
-func changeElements(tx *knftables.Transaction, have, want map[string][]element) {
-	for _, name := range slices.Concat(setNames, mapNames) {
+func changeElements(tx *knftables.Transaction, names []string, have, want map[string][]element) {
+	for _, name := range names {
 		for _, e := range without(have[name], want[name]) {
 			tx.Delete(e.object(name))
 		}
@@ -125,23 +156,19 @@ func changeElements(tx *knftables.Transaction, have, want map[string][]element) 
 	}
 }
 
-// without gives the elements of list that are not in other.
-func without(list, other []element) []element {
-	in := make(map[element]bool, len(other))
+// without gives the entries of list that are not in other.
+func without[T comparable](list, other []T) []T {
+	in := make(map[T]bool, len(other))
 	for _, e := range other {
 		in[e] = true
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(e element) bool { return in[e] })
+	return slices.DeleteFunc(slices.Clone(list), func(e T) bool { return in[e] })
 }
 
 func (e element) object(name string) *knftables.Element {
 	object := &knftables.Element{Key: []string{e.First.String() + "-" + e.Last.String()}}
 	if e.First == e.Last {
 		object.Key = []string{e.First.String()}
-	}
-	if e.chain == "" {
-		object.Set = name
-		return object
 	}
 	object.Map, object.Value = name, []string{"goto " + e.chain}
 	return object
