@@ -85,6 +85,10 @@ func snapshot(t *testing.T, manifests string) Snapshot {
 			appendObject(t, document, &s.Policies)
 		case "DatacenterNetwork":
 			appendObject(t, document, &s.Datacenters)
+		case "AddressPool":
+			appendObject(t, document, &s.Pools)
+		case "NodeRole":
+			appendObject(t, document, &s.Roles)
 		default:
 			t.Fatalf("kind %q in %s", meta.Kind, document)
 		}

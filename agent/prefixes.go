@@ -53,14 +53,18 @@ func (d *decision) claims(n *corev1.Node) []ipam.Claim {
 	})
 }
 
+// podCIDRs are the node's also if it has the older singular field only.
+func podCIDRs(n *corev1.Node) []string {
+	if len(n.Spec.PodCIDRs) == 0 && n.Spec.PodCIDR != "" {
+		return []string{n.Spec.PodCIDR}
+	}
+	return n.Spec.PodCIDRs
+}
+
 // parseClaims reads a node's PodCIDRs; bad is told of those that are none.
 func parseClaims(n *corev1.Node, bad func(string, error)) []ipam.Claim {
-	cidrs := n.Spec.PodCIDRs
-	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
-		cidrs = []string{n.Spec.PodCIDR}
-	}
 	var claims []ipam.Claim
-	for _, cidr := range cidrs {
+	for _, cidr := range podCIDRs(n) {
 		prefix, err := v1alpha1.ParsePrefix(cidr)
 		if err != nil {
 			if bad != nil {

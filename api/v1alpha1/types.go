@@ -182,6 +182,12 @@ type AddressPoolSpec struct {
 	Use string `json:"use"`
 }
 
+// The uses of an AddressPool.
+const (
+	UseEgress       = "Egress"
+	UseLoadBalancer = "LoadBalancer"
+)
+
 // DatacenterNetwork declares what the datacenter already uses: nothing of ours may overlap it. There is one, named "default".
 //
 // +kubebuilder:object:root=true

@@ -65,7 +65,7 @@ func (p *AddressPool) Validate() field.ErrorList {
 	spec := field.NewPath("spec")
 	errs := checkMeta(&p.ObjectMeta)
 	errs = append(errs, checkSet(spec.Child("cidrs"), p.Spec.CIDRs)...)
-	return append(errs, checkOneOf(spec.Child("use"), p.Spec.Use, "Egress", "LoadBalancer")...)
+	return append(errs, checkOneOf(spec.Child("use"), p.Spec.Use, UseEgress, UseLoadBalancer)...)
 }
 
 // checkSet wants at least one prefix, and no overlap among them.
