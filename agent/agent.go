@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/bfd"
 	"github.com/waymark-bgp/waymark/bgp"
 	"github.com/waymark-bgp/waymark/nat"
@@ -88,6 +89,7 @@ type Agent struct {
 	NAT            NAT
 	Backend        string // which NAT is
 	Paths          Paths
+	Traffic        Traffic
 	Memory         Memory
 	WithdrawOnExit bool
 	Log            *slog.Logger
@@ -105,6 +107,7 @@ type Agent struct {
 	started  time.Time
 	settling time.Time // when all had been read, so that peers were waited for
 	settled  bool
+	draining draining
 	problems map[string]bool
 
 	mu     sync.Mutex
@@ -142,6 +145,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			return a.stop()
 		case <-ticker.C:
 			a.pending.Or(uint32(TriggerTimer))
+			if a.draining.Phase == "" && a.status.Stages["drain"].Runs == 0 {
+				a.stopCounting(ctx) // what an agent left that was killed while it drained
+			}
 		case <-a.wakeup():
 		}
 		begin := time.Now()
@@ -187,7 +193,7 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		time.AfterFunc(retry, func() { a.Notify(why) })
 		return
 	}
-	if why&^(TriggerBGP|TriggerKernel) == 0 && a.applied != nil {
+	if why&^(TriggerBGP|TriggerKernel) == 0 && a.applied != nil && a.plan.Gate.Reason != learning {
 		a.routes(ctx, host)
 		a.publish()
 		return
@@ -198,17 +204,39 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 	}
 	a.snapshot = snapshot
 	a.failures.observe(a.Paths)
+	a.drain(ctx, a.announced(remembered))
 	a.follow(Decide(a.Node, a.snapshot, Facts{
 		Restarting:   remembered.Restarted,
 		Announced:    a.announced(remembered),
 		BGP:          a.applied,
 		Addresses:    host.Addresses,
 		PathFailures: a.failures.byPeer,
+		Drained:      a.draining.Phase == v1alpha1.Drained,
+		Told:         a.told(),
+		Learned:      a.Speaker.Learned,
 	}))
+	if a.plan.Gate.Reason == learning {
+		time.AfterFunc(retry, func() { a.Notify(TriggerTimer) })
+	}
 	a.report()
 	a.apply(ctx, host, remembered)
 	a.watchPaths() // after BGP has told a peer that it is removed: else the peer takes it for a failure of the path
 	a.publish()
+}
+
+// told says that there is a session, and that all peers with one have told what they have.
+func (a *Agent) told() bool {
+	established := 0
+	for _, p := range a.Speaker.Peers() {
+		if p.State != bgp.Established {
+			continue
+		}
+		if !p.EndOfRIB && time.Since(p.Since) < tellTime {
+			return false
+		}
+		established++
+	}
+	return established > 0
 }
 
 // follow makes plan the one to apply. What it leaves open stays.

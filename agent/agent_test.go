@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/bfd"
 	"github.com/waymark-bgp/waymark/bgp"
 	"github.com/waymark-bgp/waymark/nat"
@@ -32,6 +35,7 @@ type world struct {
 	speaking  *bgp.Config    // nil: stopped
 	stopped   string
 	settling  bool
+	packets   uint64
 	watched   []bfd.SessionConfig
 	sessions  []bfd.Status
 	peers     []bgp.PeerState
@@ -115,6 +119,17 @@ func (n fakeNAT) Apply(_ context.Context, plan nat.Plan) (nat.Result, error) {
 	return nat.Result{}, nil
 }
 
+type fakeTraffic struct{ *world }
+
+func (f fakeTraffic) Packets(context.Context, []netip.Prefix) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.packets += 10 // there always is some
+	return f.packets, nil
+}
+
+func (f fakeTraffic) Stop(context.Context) error { return nil }
+
 type fakePaths struct{ *world }
 
 func (p fakePaths) Set(sessions []bfd.SessionConfig) {
@@ -156,7 +171,7 @@ func start(t *testing.T, w *world, memory Memory, withdraw bool) (a *Agent, stop
 	t.Helper()
 	w.t = t
 	a = &Agent{
-		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Paths: fakePaths{w},
+		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Paths: fakePaths{w}, Traffic: fakeTraffic{w},
 		Memory: memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
 	}
 	a.Notify(TriggerSource)
@@ -314,10 +329,52 @@ func TestDrainIsObeyedWithoutAConfiguration(t *testing.T) {
 	a, _ := start(t, w, newMemory(t), false)
 	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
 	w.change(a, TriggerSource, func() {
-		w.snapshot = snapshot(t, strings.Replace(manifests, "metadata: {name: n1}", "metadata: {name: n1, labels: {waymark.io/drain: ''}}", 1))
-		w.snapshot.Configurations = nil
+		w.snapshot = leavingNode(t, 0)
+		w.snapshot.Configurations[0].Spec.ASN = 0
 	})
 	w.eventually("nothing is announced", func() bool { return len(w.speaking.Announce) == 0 && len(w.speaking.Peers) == 1 })
+}
+
+// leavingNode is a node with the drain label.
+func leavingNode(t *testing.T, timeout time.Duration) Snapshot {
+	s := snapshot(t, strings.Replace(manifests, "metadata: {name: n1}", "metadata: {name: n1, labels: {waymark.io/drain: ''}}", 1))
+	s.Configurations[0].Spec.Drain.Timeout = &metav1.Duration{Duration: timeout}
+	return s
+}
+
+func TestDrainTellsThePeersBeforeItWithdraws(t *testing.T) {
+	w := &world{snapshot: snapshot(t, manifests)}
+	memory := newMemory(t)
+	a, stop := start(t, w, memory, false)
+	w.eventually("the PodCIDR is announced", func() bool { return w.announces("10.244.1.0/24") })
+	told := func() bool {
+		return slices.Contains(w.speaking.Peers[0].Attributes.Communities, gracefulShutdown)
+	}
+	w.change(a, TriggerSource, func() { w.snapshot = leavingNode(t, time.Second) })
+	w.eventually("peers are told", func() bool { return w.announces("10.244.1.0/24") && told() })
+	if d := a.Status().Drain; d == nil || d.Phase != v1alpha1.Draining {
+		t.Errorf("status says %+v, want Draining", d)
+	}
+	w.eventually("nothing is announced after the timeout", func() bool { return !w.announces("10.244.1.0/24") })
+	if d := a.Status().Drain; d == nil || d.Phase != v1alpha1.Drained || !strings.Contains(d.Message, "timeout of 1s") {
+		t.Errorf("status says %+v, want Drained after the timeout", d)
+	}
+
+	// The next agent does not begin to announce, not even for the time of a drain.
+	stop()
+	w.change(a, TriggerSource, func() { w.speaking, w.snapshot = nil, leavingNode(t, time.Hour) })
+	a, _ = start(t, w, memory, false)
+	w.eventually("the next agent speaks", func() bool { return w.speaking != nil })
+	w.mu.Lock()
+	if w.announces("10.244.1.0/24") {
+		t.Error("a drained node announces after a restart")
+	}
+	w.mu.Unlock()
+	w.change(a, TriggerSource, func() { w.snapshot = snapshot(t, manifests) })
+	w.eventually("the drain is over", func() bool { return w.announces("10.244.1.0/24") && !told() })
+	if d := a.Status().Drain; d != nil {
+		t.Errorf("status says %+v, want nothing of a drain", d)
+	}
 }
 
 func TestSnapshotThatIsNotSyncedEndsNoBFDSession(t *testing.T) {

@@ -28,6 +28,12 @@ type Facts struct {
 	Addresses []netip.Prefix
 	// PathFailures as BFD counts them, by peer address; a link-local one has its zone.
 	PathFailures map[netip.Addr]uint64
+	// Drained: a node on its way out has been left by traffic, or has waited for that long enough.
+	Drained bool
+	// Told: the peers with a session have told all the routes they have.
+	Told bool
+	// Learned is every prefix learned and accepted, with its next hops; nil: none.
+	Learned func(yield func(netip.Prefix, []netip.Addr) bool)
 }
 
 // Plan is the whole desired state of the node.
@@ -36,7 +42,8 @@ type Plan struct {
 	BGP     *bgp.Config
 	Routes  *RoutePlan
 	BFD     []bfd.SessionConfig // decided with BGP
-	Drained bool
+	Drained bool                // on its way out, and nothing is announced any more
+	Gate    Gate                // what keeps a prefix from being announced
 	// Waiting names the peers that this node should have and cannot have yet, for instance without their password.
 	Waiting []string
 	// Problems are everything that the snapshot asks for and that is not in force, with the reason.
@@ -54,7 +61,9 @@ type RoutePlan struct {
 func Decide(node string, s Snapshot, f Facts) Plan {
 	d := decision{facts: f, snapshot: s}
 	d.plan.Problems = slices.Clone(s.Problems)
+	d.plan.Gate = Gate{Open: true, Reason: "Open"}
 	if !d.findNode(node) {
+		d.hold("NoNode", "the source has no Node %s", node)
 		return d.plan
 	}
 	d.datacenter = pickDefault(&d, s.Datacenters, "DatacenterNetwork")
@@ -63,6 +72,7 @@ func Decide(node string, s Snapshot, f Facts) Plan {
 	if configuration := pickDefault(&d, s.Configurations, "BGPConfiguration"); configuration != nil {
 		d.speaker(configuration, own, pods)
 	} else {
+		d.hold("NotConfigured", "there is no BGPConfiguration named default")
 		d.problem("BGPConfiguration/"+v1alpha1.DefaultName, "Missing",
 			"there is no BGPConfiguration named default: BGP stays as it is")
 	}
@@ -90,7 +100,10 @@ func (d *decision) findNode(name string) bool {
 		return false
 	}
 	d.node = &d.snapshot.Nodes[i]
-	d.plan.Drained = drained(d.node)
+	d.plan.Drained = leaving(d.node) && d.facts.Drained
+	if leaving(d.node) {
+		d.hold("Drain", "the node has label or taint %s", v1alpha1.Drain)
+	}
 	return true
 }
 
@@ -109,11 +122,6 @@ func others(nodes []corev1.Node) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), n-shown)
 	}
 	return strings.Join(names, ", ")
-}
-
-func drained(n *corev1.Node) bool {
-	_, label := n.Labels[v1alpha1.Drain]
-	return label || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.Drain })
 }
 
 // object is what pickDefault needs to know of a kind.

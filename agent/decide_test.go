@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/bgp"
 )
 
@@ -85,6 +86,13 @@ func snapshot(t *testing.T, manifests string) Snapshot {
 			appendObject(t, document, &s.Policies)
 		case "DatacenterNetwork":
 			appendObject(t, document, &s.Datacenters)
+		case "Pod":
+			appendObject(t, document, &s.Pods)
+		case "Namespace":
+			appendObject(t, document, &s.Namespaces)
+		case "NodeRoutingState":
+			s.Controlled, s.State = true, new(v1alpha1.NodeRoutingState)
+			decode(t, document, s.State)
 		case "AddressPool":
 			appendObject(t, document, &s.Pools)
 		case "NodeRole":
@@ -124,6 +132,14 @@ func facts(t *testing.T, lines string) Facts {
 			f.Announced = append(f.Announced, netip.MustParsePrefix(words[1]))
 		case "address":
 			f.Addresses = append(f.Addresses, netip.MustParsePrefix(words[1]))
+		case "drained":
+			f.Drained = true
+		case "told":
+			f.Told = true
+		case "learned":
+			f.Learned = func(yield func(netip.Prefix, []netip.Addr) bool) {
+				yield(netip.MustParsePrefix(words[1]), []netip.Addr{netip.MustParseAddr(words[2])})
+			}
 		case "path-failures":
 			f.PathFailures[netip.MustParseAddr(words[1])] = uint64(len(words[2]))
 		case "has-session":
@@ -171,11 +187,18 @@ func text(p Plan) string {
 	} else {
 		line("pods: %v", p.NAT.Pods)
 		for _, n := range p.NAT.Policies {
-			line("source: %d %s %s to %v but %v", n.Priority, n.Name, n.Source, n.Destinations, n.Exclude)
+			pods := ""
+			if n.Selects {
+				pods = fmt.Sprintf(" of %v", n.Pods)
+			}
+			line("source: %d %s %s%s to %v but %v", n.Priority, n.Name, n.Source, pods, n.Destinations, n.Exclude)
 		}
 	}
 	if len(p.Waiting) > 0 {
 		line("waiting: %v", p.Waiting)
+	}
+	if !p.Gate.Open {
+		line("gate: %s: %s", p.Gate.Reason, p.Gate.Message)
 	}
 	for _, problem := range p.Problems {
 		line("problem: %s", problem)

@@ -16,6 +16,7 @@ func (d *decision) podPrefixes() (all, announced []netip.Prefix) {
 	own := d.claims(d.node)
 	if len(own) == 0 {
 		d.problem(object, "NoPodCIDR", "the node has no spec.podCIDR yet: there is nothing to announce")
+		d.hold("NoPodCIDR", "the node has no spec.podCIDR yet")
 		return nil, nil
 	}
 	var others []ipam.Claim
@@ -30,14 +31,12 @@ func (d *decision) podPrefixes() (all, announced []netip.Prefix) {
 	refused := map[netip.Prefix]bool{}
 	for _, c := range ipam.Conflicts(own, others) {
 		if slices.Contains(d.facts.Announced, c.Own.Prefix) {
-			// A mistake in another object must not cut off pods that are reached now.
-			d.problem(object, "Overlap", "%v; it was announced before and stays: correct the one that is wrong, "+
-				"or drain the node to withdraw it", c)
-			continue
+			d.overlapInForce(c.String())
+		} else {
+			d.refuse(c.Own, c.String(), refused)
 		}
-		d.problem(object, "Overlap", "%v: not announced", c)
-		refused[c.Own.Prefix] = true
 	}
+	d.judge(own, refused)
 	for _, claim := range own {
 		all = append(all, claim.Prefix)
 		if !refused[claim.Prefix] {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,6 +35,15 @@ type Snapshot struct {
 	// Restored is when the snapshot was taken, if it is what an earlier agent has kept because the API server cannot be
 	// reached; else zero.
 	Restored time.Time
+}
+
+// node is the node of a name; nil: the source has none.
+func (s *Snapshot) node(name string) *corev1.Node {
+	i := slices.IndexFunc(s.Nodes, func(n corev1.Node) bool { return n.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &s.Nodes[i]
 }
 
 // Problem is an object, or a part of one, that is not in force, and why.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/nat"
@@ -49,17 +50,16 @@ func (d *decision) policy(p *v1alpha1.EgressPolicy, inside []netip.Prefix) (nat.
 		d.problem(object, "NotSupported", "source: Gateway is not in force in this version")
 		return nat.Policy{}, false
 	}
-	if selects(p.Spec.Pods) {
-		d.problem(object, "NotSupported", "selectors in spec.pods are not in force in this version: "+
-			"to apply the policy to all pods of the node, remove spec.pods")
-		return nat.Policy{}, false
-	}
 	policy := nat.Policy{
 		Name:         p.Name,
 		Priority:     defaultPriority,
 		Source:       nat.Source(p.Spec.Source),
 		Destinations: d.prefixes(object, "spec.destinations", p.Spec.Destinations),
 		Exclude:      d.prefixes(object, "spec.excludeDestinations", p.Spec.ExcludeDestinations),
+	}
+	var ok bool
+	if policy.Pods, policy.Selects, ok = d.selected(object, p.Spec.Pods); !ok {
+		return nat.Policy{}, false
 	}
 	if p.Spec.Priority != nil {
 		policy.Priority = int(*p.Spec.Priority)
@@ -84,8 +84,58 @@ func (d *decision) policy(p *v1alpha1.EgressPolicy, inside []netip.Prefix) (nat.
 	return policy, true
 }
 
+// selected are the addresses of the node's pods that a policy selects; some is false when it is about all of them.
+func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []netip.Addr, some, ok bool) {
+	if !selects(p) {
+		return nil, false, true
+	}
+	if !d.snapshot.Controlled {
+		d.problem(object, "NotSupported", "selectors in spec.pods need pods, which only an API server has: "+
+			"to apply the policy to all pods of the node, remove spec.pods")
+		return nil, false, false
+	}
+	inNamespace, err := selector(p.NamespaceSelector)
+	if err != nil {
+		d.problem(object, "Invalid", "spec.pods.namespaceSelector: %v", err)
+		return nil, false, false
+	}
+	matches, err := selector(p.PodSelector)
+	if err != nil {
+		d.problem(object, "Invalid", "spec.pods.podSelector: %v", err)
+		return nil, false, false
+	}
+	namespaces := map[string]labels.Set{}
+	for i := range d.snapshot.Namespaces {
+		namespaces[d.snapshot.Namespaces[i].Name] = d.snapshot.Namespaces[i].Labels
+	}
+	for i := range d.snapshot.Pods {
+		pod := &d.snapshot.Pods[i]
+		labelsOfNamespace, known := namespaces[pod.Namespace]
+		// A pod on the host's network has the node's address, which is not its own.
+		if pod.Spec.HostNetwork || !matches.Matches(labels.Set(pod.Labels)) ||
+			!inNamespace.Empty() && !(known && inNamespace.Matches(labelsOfNamespace)) {
+			continue
+		}
+		for _, ip := range pod.Status.PodIPs {
+			if addr, err := netip.ParseAddr(ip.IP); err == nil {
+				pods = append(pods, addr.Unmap())
+			}
+		}
+	}
+	slices.SortFunc(pods, netip.Addr.Compare)
+	return slices.Compact(pods), true, true
+}
+
 func selects(p *v1alpha1.PodSelection) bool {
 	return p != nil && (!matchesAll(p.NamespaceSelector) || !matchesAll(p.PodSelector))
+}
+
+// selector is everything when absent.
+func selector(s *metav1.LabelSelector) (labels.Selector, error) {
+	if s == nil {
+		return labels.Everything(), nil
+	}
+	return metav1.LabelSelectorAsSelector(s)
 }
 
 func matchesAll(s *metav1.LabelSelector) bool {

@@ -56,6 +56,9 @@ func (d *decision) speaker(c *v1alpha1.BGPConfiguration, own, pods []netip.Prefi
 		addresses = append(addresses, own.Addr())
 	}
 	d.peers(config, addresses)
+	if leaving(d.node) {
+		shutDown(config)
+	}
 	d.plan.BGP = config
 }
 

@@ -37,6 +37,8 @@ type Status struct {
 	Restored  time.Time         `json:"restored,omitzero"` // the snapshot comes from disk, from this time; the API server cannot be reached
 	Backend   string            `json:"natBackend"`
 	Policies  []nat.Policy      `json:"policies"`
+	// Generations of the EgressPolicy objects that Policies come from, by name.
+	Generations map[string]int64 `json:"generations,omitempty"`
 	BFD       BFDStatus         `json:"bfd"`
 	Problems  []Problem         `json:"problems"`
 	Stages    map[string]Stage  `json:"stages"`
@@ -48,7 +50,8 @@ type Status struct {
 // Gate says whether the node may begin to announce. What is announced already stays when it closes.
 type Gate struct {
 	Open bool `json:"open"`
-	// Reason is one word: Open, or why not: NoNode, NoPodCIDR, NotJudged, Overlap, NAT, Routes, NotConfigured, Drain.
+	// Reason is one word: Open, or why not: NoNode, NotConfigured, NoPodCIDR, NotJudged, Overlap, Learning,
+	// NAT, Routes, Drain.
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
 }
@@ -153,10 +156,21 @@ func (a *Agent) publish() {
 	defer a.mu.Unlock()
 	a.status.Synced = a.snapshot.Synced
 	a.status.Drained = a.plan.Drained
+	a.status.Drain = nil
+	if a.draining.Phase != "" {
+		drain := a.draining.Drain
+		a.status.Drain = &drain
+	}
+	a.status.Restored = a.snapshot.Restored
+	a.status.Gate = a.gate()
 	a.status.Problems = a.plan.Problems
 	a.status.Waiting = a.plan.Waiting
 	if a.plan.NAT != nil {
 		a.status.Policies = a.plan.NAT.Policies
+		a.status.Generations = map[string]int64{}
+		for i := range a.snapshot.Policies {
+			a.status.Generations[a.snapshot.Policies[i].Name] = a.snapshot.Policies[i].Generation
+		}
 	}
 	if a.plan.Routes != nil {
 		a.status.Routes.Table, a.status.Routes.Metric = a.plan.Routes.Table, a.plan.Routes.Metric
@@ -170,6 +184,20 @@ func (a *Agent) publish() {
 	if a.applied != nil {
 		a.status.ASN, a.status.RouterID = a.applied.ASN, a.applied.RouterID
 	}
+}
+
+// gate is the plan's, closed too while the datapath is not in force.
+func (a *Agent) gate() Gate {
+	gate := a.plan.Gate
+	if !gate.Open {
+		return gate
+	}
+	for _, stage := range []struct{ name, reason string }{{"nat", "NAT"}, {"routes", "Routes"}} {
+		if err := a.status.Stages[stage.name].LastError; err != "" {
+			return Gate{Reason: stage.reason, Message: err}
+		}
+	}
+	return gate
 }
 
 // stage runs one stage of the apply and keeps the account of it.

@@ -16,9 +16,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/klog/v2"
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/file"
+	"github.com/waymark-bgp/waymark/agent/kube"
 	"github.com/waymark-bgp/waymark/agent/telemetry"
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bgp/gobgp"
@@ -29,14 +31,15 @@ import (
 )
 
 type options struct {
-	node, source, runDir, metricsAddress, logFormat string
-	withdrawOnExit, gobgpWritable                   bool
+	node, source, kubeconfig, runDir, metricsAddress, logFormat string
+	withdrawOnExit, gobgpWritable                               bool
 }
 
 const usage = `waymark-agent announces this node's pod prefixes by BGP, learns the datacenter's routes into the kernel and keeps the
 pods' source addresses. It runs as root, in the network namespace of the host.
 
     waymark-agent --node NAME --source dir:PATH
+    waymark-agent --node NAME --source kube [--kubeconfig PATH]
 
 `
 
@@ -44,7 +47,8 @@ func main() {
 	var o options
 	var showVersion bool
 	flag.StringVar(&o.node, "node", "", "`name` of this machine's Node object, as kubectl get nodes prints it; required")
-	flag.StringVar(&o.source, "source", "", "where the objects come from: dir:`PATH`, a directory of manifests, read again whenever it changes; required")
+	flag.StringVar(&o.source, "source", "", "where the objects come from: `dir:PATH`, a directory of manifests, read again whenever it changes, or kube, the API server of the cluster; required")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server, with --source kube; empty: as a pod of the cluster")
 	flag.StringVar(&o.runDir, "run-dir", "/run/waymark", "`directory` for sockets and for what one agent leaves to the next; made if it is not there")
 	flag.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9470", "TCP `address` and port that serve /metrics, /healthz and /readyz; empty: none")
 	flag.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
@@ -69,30 +73,53 @@ func main() {
 	}
 }
 
-// directory is where the manifests are, if the flags are good.
-func (o options) directory() (string, error) {
+const kubernetes = "kube" // the source that is an API server
+
+func (o options) check() error {
 	dir, isDir := strings.CutPrefix(o.source, "dir:")
 	switch {
 	case flag.NArg() > 0:
-		return "", fmt.Errorf("unexpected argument %q", flag.Arg(0))
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case o.node == "":
-		return "", errors.New("--node is missing: the name of this machine's Node object")
+		return errors.New("--node is missing: the name of this machine's Node object")
 	case len(validation.IsDNS1123Subdomain(o.node)) > 0:
-		return "", fmt.Errorf("--node %q: no Node can have this name: want lower case letters, digits, '-' and '.'", o.node)
+		return fmt.Errorf("--node %q: no Node can have this name: want lower case letters, digits, '-' and '.'", o.node)
 	case o.source == "":
-		return "", errors.New("--source is missing: dir:PATH, a directory of manifests")
-	case !isDir || dir == "":
-		return "", fmt.Errorf("--source %q: want dir:PATH", o.source)
+		return errors.New("--source is missing: dir:PATH, a directory of manifests, or kube, the API server")
+	case o.source != kubernetes && (!isDir || dir == ""):
+		return fmt.Errorf("--source %q: want dir:PATH or kube", o.source)
+	case o.source != kubernetes && o.kubeconfig != "":
+		return errors.New("--kubeconfig goes with --source kube only")
 	case o.runDir == "":
-		return "", errors.New("--run-dir is empty")
+		return errors.New("--run-dir is empty")
 	}
-	return dir, nil
+	return nil
+}
+
+// objectSource is where the agent's snapshots come from.
+type objectSource interface {
+	agent.Source
+	Run(ctx context.Context) error
+}
+
+// objects makes the source, and for an API server the reporter to it.
+func (o options) objects(a *agent.Agent) (objectSource, *kube.Reporter, error) {
+	notify := func() { a.Notify(agent.TriggerSource) }
+	if o.source != kubernetes {
+		return file.New(strings.TrimPrefix(o.source, "dir:"), a.Log, notify), nil, nil
+	}
+	klog.SetSlogLogger(a.Log)
+	client, err := kube.NewClient(o.kubeconfig, "waymark-agent/"+a.Version)
+	if err != nil {
+		return nil, nil, err
+	}
+	source := kube.New(client, o.node, filepath.Join(o.runDir, "snapshot.json"), a.Log, notify)
+	return source, &kube.Reporter{Source: source, Status: a.Status}, nil
 }
 
 // run fails before it has touched anything, if it is to fail because of what it was told.
 func run(ctx context.Context, o options) error {
-	dir, err := o.directory()
-	if err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	log, err := logger(o.logFormat)
@@ -102,6 +129,17 @@ func run(ctx context.Context, o options) error {
 	boot, err := agent.BootID()
 	if err != nil {
 		return fmt.Errorf("read the boot ID: %w", err)
+	}
+	a := &agent.Agent{
+		Node:           o.node,
+		Version:        version.String(),
+		Memory:         agent.Memory{Path: filepath.Join(o.runDir, "agent.json"), BootID: boot},
+		WithdrawOnExit: o.withdrawOnExit,
+		Log:            log,
+	}
+	source, reporter, err := o.objects(a)
+	if err != nil {
+		return err
 	}
 	lock, err := rundir.Lock(o.runDir, "waymark-agent")
 	if err != nil {
@@ -116,27 +154,23 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("status socket: %w", err)
 	}
-	log.Info("agent started", "version", version.String(), "node", o.node, "source", o.source, "runDir", o.runDir)
+	log.Info("agent started", "version", a.Version, "node", o.node, "source", o.source, "runDir", o.runDir)
 
 	sources := nftables.New()
-	a := &agent.Agent{
-		Node:           o.node,
-		Version:        version.String(),
-		Backend:        sources.Name(),
-		Memory:         agent.Memory{Path: filepath.Join(o.runDir, "agent.json"), BootID: boot},
-		WithdrawOnExit: o.withdrawOnExit,
-		Log:            log,
-	}
-	source := file.New(dir, log, func() { a.Notify(agent.TriggerSource) })
 	speaker := gobgp.New(log, filepath.Join(o.runDir, "gobgp.sock"), o.gobgpWritable, func() { a.Notify(agent.TriggerBGP) })
 	routes := kernel.New()
 	paths := control.NewClient(o.runDir, func() { a.Notify(agent.TriggerPaths) }, log)
 	a.Source, a.Speaker, a.Routes, a.NAT, a.Paths = source, speaker, routes, sources, paths
+	a.Backend = sources.Name()
+	a.Traffic = new(nftables.Traffic)
 	shows := &telemetry.Server{Status: a.Status, Learned: speaker.Learned}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return tendMemory(ctx) })
 	group.Go(func() error { return source.Run(ctx) })
+	if reporter != nil {
+		group.Go(func() error { return reporter.Run(ctx) })
+	}
 	group.Go(func() error { return routes.Watch(ctx, func() { a.Notify(agent.TriggerKernel) }) })
 	group.Go(func() error { return sources.Watch(ctx, func() { a.Notify(agent.TriggerNAT) }) })
 	group.Go(func() error { return paths.Run(ctx) })

@@ -65,8 +65,8 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 	if !s.Ready {
 		state = "not ready: " + strings.ReplaceAll(s.NotReady, "\n", "; ")
 	}
-	if s.Drained {
-		state += ", drained"
+	if s.Drain != nil {
+		state += ", " + strings.ToLower(s.Drain.Phase)
 	}
 	identity := "no AS yet"
 	if s.ASN != 0 {
@@ -74,6 +74,15 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 	}
 	fmt.Fprintf(p, "Node %s, %s, source addresses by %s, version %s, up %s, %s\n",
 		s.Node, identity, s.Backend, s.Version, age(now, s.Started), state)
+
+	if !s.Restored.IsZero() {
+		fmt.Fprintf(p, "The API server cannot be reached: in force is what it said %s ago\n", age(now, s.Restored))
+	}
+	if s.Drain != nil {
+		fmt.Fprintf(p, "%s for %s: %s\n", s.Drain.Phase, age(now, s.Drain.Since), s.Drain.Message)
+	} else if !s.Gate.Open {
+		fmt.Fprintf(p, "Nothing new is announced: %s: %s\n", s.Gate.Reason, s.Gate.Message)
+	}
 
 	fmt.Fprintf(p, "\nPEER\tADDRESS\tAS\tSTATE\tSINCE\tIN\tACCEPTED\tOUT\tFLAPS\tBFD\tLAST ERROR\n")
 	for _, peer := range s.Peers {

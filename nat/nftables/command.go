@@ -23,12 +23,20 @@ func begin() *knftables.Transaction {
 	return knftables.NewFake(knftables.InetFamily, tableName).NewTransaction()
 }
 
-// run has nft carry out a transaction. It returns soon after ctx ends, also when nft has left others behind.
+// run has nft carry out a transaction.
 func run(ctx context.Context, tx *knftables.Transaction, options ...string) error {
-	cmd := exec.CommandContext(ctx, "nft", append(options, "-f", "-")...)
-	cmd.Stdin = strings.NewReader(tx.String())
+	return nft(ctx, tx.String(), nil, append(options, "-f", "-")...)
+}
+
+// nft runs nft with an input. It returns soon after ctx ends, also when nft has left others behind.
+func nft(ctx context.Context, input string, out *bytes.Buffer, args ...string) error {
+	cmd := exec.CommandContext(ctx, "nft", args...)
+	cmd.Stdin = strings.NewReader(input)
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
+	if out != nil {
+		cmd.Stdout = out
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // nft may be a script: what it started ends with it
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = hold
