@@ -37,14 +37,14 @@ type Status struct {
 	Restored  time.Time         `json:"restored,omitzero"` // the snapshot comes from disk, from this time; the API server cannot be reached
 	Backend   string            `json:"natBackend"`
 	Policies  []nat.Policy      `json:"policies"`
-	// Generations of the EgressPolicy objects that Policies come from, by name.
-	Generations map[string]int64 `json:"generations,omitempty"`
 	BFD       BFDStatus         `json:"bfd"`
 	Problems  []Problem         `json:"problems"`
 	Stages    map[string]Stage  `json:"stages"`
 	Repairs   map[string]uint64 `json:"repairs"` // drift mended, by "nat" and "routes"
 	// SourceErrors counts what the source could not read since the start.
 	SourceErrors uint64 `json:"sourceErrors"`
+	// Generations of the objects that Policies come from, by name.
+	Generations map[string]int64 `json:"generations,omitempty"`
 }
 
 // Gate says whether the node may begin to announce. What is announced already stays when it closes.

@@ -22,12 +22,17 @@ var (
 	effects = []string{"log", "net", "os", "os/exec", "syscall", "unsafe"}
 )
 
+// kubernetes are the packages that talk to an API server.
+var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/nettest", "hack"}
+
 // only says who may import a module, besides its own subpackages: the directories and what is below them.
 var only = map[string][]string{
 	"github.com/osrg/gobgp":          {"bgp/gobgp", "hack", "internal/nettest"},
 	"github.com/vishvananda/netlink": {"route/kernel"},
 	"sigs.k8s.io/knftables":          {"nat/nftables"},
 	"github.com/coreos/go-iptables":  {"nat/iptables"},
+	"k8s.io/client-go":               kubernetes,
+	"sigs.k8s.io/controller-runtime": kubernetes,
 	module + "/internal/nettest":     {"hack"},
 }
 

@@ -1,0 +1,150 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+func TestMain(m *testing.M) { nettest.Main(m) }
+
+// startKube is an API server that knows the kinds.
+func startKube(t testing.TB) *nettest.Kube {
+	t.Helper()
+	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
+	if _, err := k.Kubectl("apply", "--server-side", "-f", "../../manifests/crds/"); err != nil {
+		t.Fatal(err)
+	}
+	nettest.Eventually(t, 30*time.Second, func() error {
+		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
+		return err
+	})
+	return k
+}
+
+// running is a source at work.
+type running struct {
+	*Source
+	file     string
+	log      *output
+	notified atomic.Int64
+	stop     func()
+}
+
+// start runs a source for node-1 until the test ends, or stop is called. The file of the snapshot is in dir.
+func start(t testing.TB, kubeconfig, dir string) *running {
+	t.Helper()
+	client, err := NewClient(kubeconfig, "waymark-agent/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{file: filepath.Join(dir, "snapshot.json"), log: new(output)}
+	r.Source = New(client, "node-1", r.file, slog.New(slog.NewTextHandler(r.log, nil)), func() { r.notified.Add(1) })
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := r.Run(ctx); err != nil {
+			t.Errorf("the source ended: %v", err)
+		}
+	}()
+	r.stop = func() { cancel(); <-done }
+	t.Cleanup(func() {
+		r.stop()
+		if t.Failed() {
+			t.Logf("log of the source:\n%s", r.log)
+		}
+	})
+	return r
+}
+
+// until waits for a snapshot that check finds nothing wrong with.
+func (r *running) until(t testing.TB, check func(agent.Snapshot) error) agent.Snapshot {
+	t.Helper()
+	var snapshot agent.Snapshot
+	nettest.Eventually(t, time.Minute, func() error {
+		snapshot = r.Snapshot()
+		return check(snapshot)
+	})
+	return snapshot
+}
+
+// output is a log that may be read while it is written.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+var _ io.Writer = (*output)(nil)
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func (o *output) count(text string) int { return strings.Count(o.String(), text) }
+
+func synced(s agent.Snapshot) error {
+	if !s.Synced {
+		return fmt.Errorf("not synced: %v", s.Problems)
+	}
+	return nil
+}
+
+const base = `
+apiVersion: v1
+kind: Node
+metadata: {name: node-1, labels: {rack: a}}
+spec: {podCIDRs: [10.244.1.0/24], podCIDR: 10.244.1.0/24}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-2}
+spec: {podCIDRs: [10.244.2.0/24], podCIDR: 10.244.2.0/24}
+---
+apiVersion: waymark.io/v1alpha1
+kind: NodeRoutingState
+metadata: {name: node-1}
+spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
+---
+apiVersion: waymark.io/v1alpha1
+kind: NodeRoutingState
+metadata: {name: node-2}
+spec: {podCIDRs: [{prefix: 10.244.2.0/24}]}
+---
+apiVersion: waymark.io/v1alpha1
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {asn: 64513}
+---
+apiVersion: waymark.io/v1alpha1
+kind: BGPPeer
+metadata: {name: rr1}
+spec: {address: 10.0.0.2, asn: 64512}
+`
+
+func TestOnlyWhatConcernsTheNode(t *testing.T) {
+	k := startKube(t)
+	k.Apply(t, base)
+	r := start(t, k.Admin, t.TempDir())
+	s := r.until(t, synced)
+	t.Logf("%+v", s)
+}
