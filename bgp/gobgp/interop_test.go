@@ -139,6 +139,19 @@ func everyRouter(t *testing.T, c routerConfig, test func(t *testing.T, r router)
 	}
 }
 
+// everyRouterOnRestart is everyRouter for tests that kill the speaker.
+func everyRouterOnRestart(t *testing.T, test func(t *testing.T, r router)) {
+	for _, daemon := range routers {
+		t.Run(daemon.name, func(t *testing.T) {
+			c := direct()
+			// OpenBGPD 7.7 may send two OPENs after an attempt of its own has failed while nobody listened. That is refused,
+			// but the session counts for it, and its end as one more restart: it drops what it has kept.
+			c.Passive = daemon.name == "OpenBGPD"
+			test(t, daemon.start(t, segment(t), c))
+		})
+	}
+}
+
 // TestInterop has both families in one session over IPv4, attributes as seen by the peer, filters both ways, and changes of
 // them that reset nothing.
 func TestInterop(t *testing.T) {
@@ -224,7 +237,7 @@ func TestPassword(t *testing.T) {
 // TestGracefulRestart kills the speaker: the peer must have its routes all the time, and after the restart only what the
 // new one announces.
 func TestGracefulRestart(t *testing.T) {
-	everyRouter(t, direct(), func(t *testing.T, r router) {
+	everyRouterOnRestart(t, func(t *testing.T, r router) {
 		job := speakerJob{Announce: speakerConfig().Announce}
 		job.Announce = append(job.Announce, bgp.Announcement{Prefix: netip.MustParsePrefix("10.9.0.0/24")})
 		dir := t.TempDir()
@@ -265,7 +278,7 @@ func TestGracefulRestart(t *testing.T) {
 // TestRestartAfterRestart kills a speaker again soon after its session is back. A peer drops what has not been announced anew
 // by then (RFC 4724, section 4.2), so that is to happen at once, although another peer that GoBGP would wait for is absent.
 func TestRestartAfterRestart(t *testing.T) {
-	everyRouter(t, direct(), func(t *testing.T, r router) {
+	everyRouterOnRestart(t, func(t *testing.T, r router) {
 		dir, job := t.TempDir(), speakerJob{Announce: speakerConfig().Announce, Absent: netip.MustParseAddr("192.0.2.99")}
 		p := startSpeaker(t, dir, job)
 		everywhere := []string{"10.1.0.0/24", "2001:db8:1::/64"}
