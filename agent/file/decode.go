@@ -102,6 +102,9 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 			continue
 		}
 		seen[name] = d.before + key.Line
+		if d.strict && path == "" && name == "status" {
+			continue // what controllers have written, of whatever version, is nobody's wish
+		}
 		if ok {
 			d.decode(value, v.FieldByIndex(index), join(path, name))
 		} else if d.strict {

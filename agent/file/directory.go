@@ -297,5 +297,7 @@ func add(s *agent.Snapshot, value any) {
 		s.Pools = append(s.Pools, *o)
 	case *v1alpha1.DatacenterNetwork:
 		s.Datacenters = append(s.Datacenters, *o)
+	case *v1alpha1.NodeRole:
+		s.Roles = append(s.Roles, *o)
 	}
 }

@@ -74,7 +74,7 @@ func TestBadInputLosesNothing(t *testing.T) {
 		"one comes, one is not good": {one, peerAS("rr1", 0) + "---\n" + two, "rr1:1 rr2:2", "x.yaml:6: BGPPeer/rr1: Invalid: "},
 		"one does not parse":         {one + "---\n" + two, "a: b: c\n---\n" + peerAS("rr2", 3), "rr1:1 rr2:3", "x.yaml:1: Syntax: "},
 		"a wrong kind":               {one, strings.Replace(one, "BGPPeer", "Peer", 1), "rr1:1", "x.yaml:1: Peer/rr1: UnknownKind: "},
-		"another's kind beside":      {one + "---\n" + two, two + "---\napiVersion: v1\nkind: Pod\n", "rr2:2", "x.yaml:8: UnknownKind: "},
+		"another's kind beside":      {one + "---\n" + two, two + "---\napiVersion: v1\nkind: Pod\n", "rr2:2", "x.yaml:8: Ignored: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFiles()

@@ -233,6 +233,9 @@ func (m *secretManifest) secret() *corev1.Secret {
 	return s
 }
 
+// Ignored is the reason of a Problem that is none where objects of other programs stand beside ours.
+const Ignored = "Ignored"
+
 // own makes an object of each kind of our group.
 var own = map[string]func() v1alpha1.Object{
 	"BGPConfiguration":  func() v1alpha1.Object { return new(v1alpha1.BGPConfiguration) },
@@ -240,6 +243,8 @@ var own = map[string]func() v1alpha1.Object{
 	"EgressPolicy":      func() v1alpha1.Object { return new(v1alpha1.EgressPolicy) },
 	"AddressPool":       func() v1alpha1.Object { return new(v1alpha1.AddressPool) },
 	"DatacenterNetwork": func() v1alpha1.Object { return new(v1alpha1.DatacenterNetwork) },
+	"NodeRole":          func() v1alpha1.Object { return new(v1alpha1.NodeRole) },
+	"NodeRoutingState":  func() v1alpha1.Object { return new(v1alpha1.NodeRoutingState) },
 }
 
 // object reads one object.
@@ -272,7 +277,11 @@ func (r *reader) object(root *yaml.Node, before int) {
 		r.refuse(id, line, "UnknownKind", fmt.Sprintf("there is no %s in %s%s", kind, version, meant(version, kind)))
 	default:
 		// Nothing that could ever have been in force: it holds nothing up.
-		r.problem(id, line, "UnknownKind", fmt.Sprintf("a %s of %s is not read here: ignored%s", kind, version, meant(version, kind)))
+		reason, hint := Ignored, meant(version, kind)
+		if hint != "" {
+			reason = "UnknownKind"
+		}
+		r.problem(id, line, reason, fmt.Sprintf("a %s of %s is not read here: ignored%s", kind, version, hint))
 	}
 }
 

@@ -168,7 +168,7 @@ func TestProblems(t *testing.T) {
 		"group of a kind":      {replace("waymark.io", "waymark"), `x.yaml:1: BGPPeer/rr1: UnknownKind: a BGPPeer of waymark/v1alpha1 is not read here: ignored: the BGPPeer of Waymark is of waymark.io/v1alpha1`},
 		"version of a node":    {replace("BGPPeer", "Node"), `x.yaml:1: Node/rr1: UnknownKind: there is no Node in waymark.io/v1alpha1: a Node is of v1`},
 		"version of ours":      {replace("v1alpha1", "v1"), `x.yaml:1: BGPPeer/rr1: UnknownKind: there is no BGPPeer in waymark.io/v1: the BGPPeer of Waymark is of waymark.io/v1alpha1`},
-		"somebody else's kind": {"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n", `x.yaml:1: Pod/p: UnknownKind: a Pod of v1 is not read here: ignored`},
+		"somebody else's kind": {"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n", `x.yaml:1: Pod/p: Ignored: a Pod of v1 is not read here: ignored`},
 		"not a mapping":        {"hello\n", `x.yaml:1: Invalid: apiVersion and kind must be set: not a manifest, or cut off`},
 		"list without items":   {"apiVersion: v1\nkind: List\n", `x.yaml:1: Invalid: a list without items`},
 		"line in a list": {"apiVersion: v1\nitems:\n- " + strings.ReplaceAll(strings.Replace(peer, "asn", "asnn: 1\n  asn", 1), "\n", "\n  ") + "\nkind: List\n",
@@ -221,5 +221,43 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	if problems < 1000 {
 		t.Errorf("only %d problems: nothing was broken", problems)
+	}
+}
+
+// TestDumpOfACluster reads objects as kubectl prints them, with what the API server and the controllers have added.
+func TestDumpOfACluster(t *testing.T) {
+	dump := `apiVersion: v1
+kind: List
+items:
+- apiVersion: waymark.io/v1alpha1
+  kind: NodeRole
+  metadata:
+    name: egress
+    creationTimestamp: "2026-01-12T08:00:01Z"
+    generation: 1
+    resourceVersion: "7"
+    managedFields:
+    - apiVersion: waymark.io/v1alpha1
+      fieldsType: FieldsV1
+      fieldsV1: {"f:spec": {"f:label": {}}}
+      manager: kubectl
+      operation: Apply
+      time: "2026-01-12T08:00:01Z"
+  spec: {label: {key: cluster.k8s/egress}, nodeSelector: {}}
+  status: {labelled: 1, ofALaterVersion: true}
+- apiVersion: waymark.io/v1alpha1
+  kind: NodeRoutingState
+  metadata: {name: n1}
+  spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
+  status: {wanted: 1, established: 1, sessions: [{peer: rr1, state: Established}]}
+`
+	other := "apiVersion: waymark.io/v1alpha1\nkind: NodeRole\nmetadata: {name: egress}\nspec: {label: {key: k}, nodeSelector: {}}\n"
+	s, where := Read(map[string][]byte{"dump.yaml": []byte(dump), "other.yaml": []byte(other)})
+	if len(s.Roles) != 1 || s.Roles[0].Spec.Label.Key != "cluster.k8s/egress" || len(s.Problems) != 1 ||
+		s.Problems[0].String() != "other.yaml:1: NodeRole/egress: Duplicate: is also in dump.yaml:4, which is the one in force" {
+		t.Errorf("roles %v, problems %v", s.Roles, s.Problems)
+	}
+	if where["NodeRole/egress"] != "dump.yaml:4" || where["NodeRoutingState/n1"] != "dump.yaml:20" {
+		t.Errorf("where: %v", where)
 	}
 }
