@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
@@ -62,13 +61,13 @@ func (s *Speaker) startOver(n *session, wanted bgp.Peer) *session {
 	switch {
 	case wanted.PathFailures > n.peer.PathFailures && n.holds():
 		reason = "BFD: the path to the peer failed"
-	case n.over && wanted.MaxPrefixes != n.peer.MaxPrefixes || n.restart != restart(s.config) || !reflect.DeepEqual(hard(n.peer), hard(wanted)):
+	case n.over && wanted.MaxPrefixes != n.peer.MaxPrefixes || n.restart != s.config.GracefulRestart.Offered() || len(n.peer.Restarts(&wanted)) > 0:
 		reason = "its configuration changed"
 	default:
 		return nil
 	}
 	s.log.Info("BGP session starts over", "peer", wanted.Name, "address", wanted.Address, "reason", reason)
-	next := newSession(wanted, restart(s.config))
+	next := newSession(wanted, s.config.GracefulRestart.Offered())
 	next.everUp = n.everUp
 	next.state.Flaps, next.state.Since, next.state.LastError = n.state.Flaps, n.state.Since, reason
 	if n.up.Load() {
@@ -81,19 +80,6 @@ func (s *Speaker) startOver(n *session, wanted bgp.Peer) *session {
 // holds says that there is something to lose when the path fails: the session is up, or graceful restart keeps its routes.
 // One that is still coming up goes on trying, and goes on saying why it is not up.
 func (n *session) holds() bool { return n.up.Load() || n.received.prefixes.len() > 0 }
-
-// hard is what of a peer's configuration cannot be changed under a session.
-func hard(p bgp.Peer) bgp.Peer {
-	p.Name, p.Import, p.Export, p.MaxPrefixes, p.Attributes, p.PathFailures = "", nil, nil, 0, bgp.Attributes{}, 0
-	return p
-}
-
-// restart is what of graceful restart a session is made of.
-func restart(c bgp.Config) bgp.GracefulRestart {
-	r := c.GracefulRestart
-	r.Restarting = false
-	return r
-}
 
 // removePeer ends a session for good. When it returns, the peer has been told so: Cease, Peer De-configured.
 func (s *Speaker) removePeer(ctx context.Context, n *session) error {
@@ -133,7 +119,7 @@ func (s *Speaker) addPeers(ctx context.Context, peers []bgp.Peer) error {
 		s.mu.Lock()
 		n := s.sessions[p.Address]
 		if n == nil {
-			n = newSession(p, restart(s.config))
+			n = newSession(p, s.config.GracefulRestart.Offered())
 			s.sessions[p.Address] = n
 		}
 		n.peer = p
