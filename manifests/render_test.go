@@ -67,11 +67,10 @@ func TestHelmValues(t *testing.T) {
 		"--set", "bfd.enabled=false,crds.install=false,controller.replicas=3,agent.extraArgs[0]=--gobgp-writable",
 		"--set", "metrics.expose=true,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=prometheus")
 	field := func(name string, path ...string) any {
-		value := any(objects[name])
 		if objects[name] == nil {
 			t.Fatalf("no %s among %v", name, slices.Sorted(maps.Keys(objects)))
 		}
-		value = objects[name].Object
+		value := any(objects[name].Object)
 		for _, key := range path {
 			if list, ok := value.([]any); ok {
 				value = list[0]

@@ -1,0 +1,49 @@
+package manifests
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+// TestCleanup runs the cleanup pod on a node that an agent has left, and on one where none has been.
+func TestCleanup(t *testing.T) {
+	node := nettest.New(t, "node")
+	nettest.Join(t, node, "eth0", []string{"198.18.0.2/30", "2001:db8::2/64"}, nettest.New(t, "router"), "eth0", nil)
+	for _, route := range []string{
+		"route add 192.0.2.0/24 via 198.18.0.1 proto 179 metric 200",
+		"route add 192.0.2.0/24 via 198.18.0.1 proto 179 metric 200 table 1000",
+		"route add 2001:db8:1::/48 via 2001:db8::1 proto 179 metric 200",
+		"route add 203.0.113.0/24 via 198.18.0.1",
+	} {
+		node.IP(t, route)
+	}
+	node.Run(t, "nft", "add table inet waymark; add chain inet waymark nat { type nat hook postrouting priority 90; }; add table inet other")
+	k := kubelet{node: node, host: t.TempDir()}
+	runDir := filepath.Join(k.host, "run/waymark")
+	if err := errors.Join(os.MkdirAll(runDir, 0o700), os.WriteFile(filepath.Join(runDir, "agent.json"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	pod := as[appsv1.DaemonSet](t, kustomize(t, "cleanup")["DaemonSet/"+namespace+"/waymark-cleanup"]).Spec.Template.Spec
+	for range 2 {
+		k.run(t, pod)
+		if out := node.IP(t, "-4 route show table all proto 179") + node.IP(t, "-6 route show table all proto 179"); out != "" {
+			t.Errorf("routes are left: %s", out)
+		}
+		if out := node.IP(t, "route show 203.0.113.0/24"); out == "" {
+			t.Error("a route that is not ours is gone")
+		}
+		if out := node.Run(t, "nft", "list", "tables"); strings.TrimSpace(out) != "table inet other" {
+			t.Errorf("tables: %s", out)
+		}
+		if left, err := os.ReadDir(filepath.Join(k.host, "run")); err != nil || len(left) > 0 {
+			t.Errorf("in /run: %v %v", left, err)
+		}
+	}
+}
