@@ -2,12 +2,14 @@ package manifests
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
@@ -22,6 +24,8 @@ type kubelet struct {
 	fields map[string]string
 	// replace has other words for arguments.
 	replace map[string]string
+	// account is a kubeconfig with the token that the pod gets, where it wants one.
+	account string
 }
 
 // run starts a pod on the node: init containers to their end, then the container.
@@ -63,6 +67,12 @@ func (k kubelet) command(t testing.TB, pod corev1.PodSpec, c corev1.Container) [
 			words = append(words, at, mount.MountPath)
 		}
 	}
+	var environment []string
+	if k.account != "" && (pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken) {
+		var dir string
+		dir, environment = k.credentials(t)
+		words = append(words, dir, "/run/secrets/kubernetes.io/serviceaccount")
+	}
 	s := c.SecurityContext
 	if s == nil || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || s.ReadOnlyRootFilesystem == nil ||
 		!*s.ReadOnlyRootFilesystem || s.Privileged != nil || s.Capabilities == nil || fmt.Sprint(s.Capabilities.Drop) != "[ALL]" {
@@ -76,6 +86,7 @@ func (k kubelet) command(t testing.TB, pod corev1.PodSpec, c corev1.Container) [
 	words = append(words, "--", "setpriv", "--reuid", fmt.Sprint(*user), "--regid", fmt.Sprint(*group), "--clear-groups",
 		"--inh-caps", "-all", "--bounding-set", bounding, "--no-new-privs",
 		"env", "-i", "PATH="+programs(t)+":/usr/sbin:/usr/bin:/sbin:/bin")
+	words = append(words, environment...)
 	var values []string
 	for _, variable := range c.Env {
 		value, ok := k.fields[variable.ValueFrom.FieldRef.FieldPath]
@@ -93,6 +104,32 @@ func (k kubelet) command(t testing.TB, pod corev1.PodSpec, c corev1.Container) [
 		words = append(words, strings.NewReplacer(values...).Replace(arg))
 	}
 	return words
+}
+
+// credentials are what a pod of the cluster finds: a directory with its token, and where the API server is.
+func (k kubelet) credentials(t testing.TB) (dir string, environment []string) {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(k.account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	current := config.Contexts[config.CurrentContext]
+	cluster := config.Clusters[current.Cluster]
+	ca, err := os.ReadFile(cluster.CertificateAuthority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	for name, text := range map[string]string{"token": config.AuthInfos[current.AuthInfo].Token, "ca.crt": string(ca), "namespace": namespace} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server, err := url.Parse(cluster.Server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir, []string{"KUBERNETES_SERVICE_HOST=" + server.Hostname(), "KUBERNETES_SERVICE_PORT=" + server.Port()}
 }
 
 // programs is the directory that `make build` fills.

@@ -1,0 +1,69 @@
+package manifests
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/waymark-bgp/waymark/agent/telemetry"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+// TestAgentInItsPod runs the agent as its pod says, with the token and so the rights that a pod on its node gets: it reads
+// its objects and the password, announces the PodCIDR, and reports.
+func TestAgentInItsPod(t *testing.T) {
+	const apiServer = "198.18.1.1"
+	node, router := nettest.New(t, "node"), nettest.New(t, "router")
+	nettest.Join(t, router, "eth0", []string{"198.18.0.1/30"}, node, "eth0", []string{"198.18.0.2/30"})
+	nettest.Join(t, nettest.Self, "node", []string{apiServer + "/30"}, node, "api", []string{"198.18.1.2/30"})
+	frr := nettest.StartFRR(t, router, false, `
+router bgp 64512
+ bgp router-id 198.18.0.1
+ no bgp ebgp-requires-policy
+ neighbor 198.18.0.2 remote-as 64513
+ neighbor 198.18.0.2 password sesame
+exit
+`)
+	k := nettest.StartKube(t, nettest.Self, apiServer)
+	install(t, k)
+	k.Apply(t, `
+{apiVersion: v1, kind: Node, metadata: {name: node-1}, spec: {podCIDRs: [10.244.1.0/24], podCIDR: 10.244.1.0/24}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: agent-1, namespace: waymark-system}, spec: {serviceAccountName: waymark-agent, nodeName: node-1, containers: [{name: agent, image: none}]}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: waymark-bgp, namespace: waymark-system}, stringData: {router: sesame}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {asn: 64513}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: BGPPeer, metadata: {name: router}, spec: {address: 198.18.0.1, asn: 64512, passwordSecret: {namespace: waymark-system, name: waymark-bgp, key: router}}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: EgressPolicy, metadata: {name: pay}, spec: {destinations: [192.0.2.0/24], source: Pod, pods: {namespaceSelector: {matchLabels: {team: pay}}}}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}, spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}}
+`)
+	do := kubectl(t, k)
+	do("patch", "node", "node-1", "--subresource", "status", "-p", `{"status":{"addresses":[{"type":"InternalIP","address":"198.18.0.2"}]}}`)
+	token := do("create", "token", "waymark-agent", "--namespace", namespace, "--bound-object-kind", "Pod", "--bound-object-name", "agent-1")
+	pods := kubelet{node: node, host: t.TempDir(), fields: map[string]string{"spec.nodeName": "node-1"}, account: k.Kubeconfig(t, strings.TrimSpace(token))}
+	pods.run(t, as[appsv1.DaemonSet](t, kustomize(t, "base")["DaemonSet/"+namespace+"/waymark-agent"]).Spec.Template.Spec)
+
+	nettest.Eventually(t, 60*time.Second, func() error {
+		out, err := frr.Vtysh("show ip route bgp")
+		if err != nil || !strings.Contains(out, "10.244.1.0/24") {
+			return fmt.Errorf("the router has no route to the pods: %v %s", err, out)
+		}
+		out, err = k.Kubectl("get", "nrs", "node-1", "-o", "jsonpath={.status.established} {.status.announced[0]} {.status.problems}")
+		if err != nil || out != "1 10.244.1.0/24 " {
+			return fmt.Errorf("the agent's report: %q %v", out, err)
+		}
+		s, err := telemetry.Client{RunDir: filepath.Join(pods.host, "run/waymark")}.Status(t.Context())
+		if err != nil || !s.Ready || len(s.Problems) > 0 {
+			return fmt.Errorf("the agent's status: %+v %v", s, err)
+		}
+		return nil
+	})
+}
