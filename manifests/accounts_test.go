@@ -132,6 +132,7 @@ func TestAccounts(t *testing.T) {
 		{controller, "get secrets --all-namespaces", forbidden},
 		{controller, "get secret waymark-bgp --namespace waymark-system", forbidden},
 		{controller, "get pods --namespace waymark-system", forbidden},
+		{controller, "get leases --namespace waymark-system", forbidden},
 		{controller, "get leases --namespace kube-system", forbidden},
 		{controller, report("node-1"), forbidden},
 		{controller, "taint node node-1 example.com/other=:NoExecute", taints},

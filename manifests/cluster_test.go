@@ -67,3 +67,69 @@ exit
 		return nil
 	})
 }
+
+// TestControllerInItsPod runs both replicas as their pods say, with the account's token: nothing that they do is forbidden,
+// and the other one takes over.
+func TestControllerInItsPod(t *testing.T) {
+	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
+	install(t, k)
+	k.Apply(t, `
+{apiVersion: v1, kind: Node, metadata: {name: node-1}, spec: {podCIDRs: [10.244.1.0/24], podCIDR: 10.244.1.0/24}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: BGPConfiguration, metadata: {name: default}, spec: {asn: 64513}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: BGPPeer, metadata: {name: router}, spec: {address: 198.18.0.1, asn: 64512}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: EgressPolicy, metadata: {name: all}, spec: {source: Pod}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, spec: {label: {key: cluster.k8s/egress}, nodeSelector: {}}}
+`)
+	do := kubectl(t, k)
+	do("patch", "node", "node-1", "--subresource", "status", "-p", `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`)
+	token := do("create", "token", "waymark-controller", "--namespace", namespace)
+	pods := kubelet{node: nettest.Self, host: t.TempDir(), fields: map[string]string{"metadata.namespace": namespace},
+		account: k.Kubeconfig(t, strings.TrimSpace(token))}
+	pod := as[appsv1.Deployment](t, kustomize(t, "base")["Deployment/"+namespace+"/waymark-controller"]).Spec.Template.Spec
+	first := pods.run(t, pod)
+	want := func(what string, args ...string) {
+		t.Helper()
+		nettest.Eventually(t, 60*time.Second, func() error {
+			out, err := k.Kubectl(append([]string{"get"}, args...)...)
+			if err != nil || out != what {
+				return fmt.Errorf("got %q, want %q: %v", out, what, err)
+			}
+			return nil
+		})
+	}
+	const valid = `jsonpath={.status.conditions[?(@.type=="Valid")].status}`
+	want("10.244.1.0/24", "nrs", "node-1", "-o", "jsonpath={.spec.podCIDRs[0].prefix}")
+	want("enabled", "node", "node-1", "-o", `jsonpath={.metadata.labels.cluster\.k8s/egress}`)
+	for _, object := range []string{"bgpconf/default", "bgppeer/router", "egp/all", "noderole/egress"} {
+		want("True", object, "-o", valid)
+	}
+	// A policy that can never apply, a wrong one, an Event of it.
+	k.Apply(t, `{apiVersion: waymark.io/v1alpha1, kind: EgressPolicy, metadata: {name: never}, spec: {source: Node, priority: 2000}}`)
+	want("False", "egp/never", "-o", valid)
+	nettest.Eventually(t, 10*time.Second, func() error {
+		out, err := k.Kubectl("get", "events", "--all-namespaces", "--field-selector", "involvedObject.name=never", "-o", "name")
+		if err == nil && out == "" {
+			err = fmt.Errorf("no Event of the policy")
+		}
+		return err
+	})
+	do("delete", "noderole", "egress", "--timeout", "30s")
+	want("", "node", "node-1", "-o", `jsonpath={.metadata.labels.cluster\.k8s/egress}`)
+
+	// The one that stops gives the Lease back.
+	if err := first.Stop(); err != nil {
+		t.Errorf("the first replica ends with %v", err)
+	}
+	second := pods.run(t, pod)
+	do("delete", "node", "node-1")
+	want("", "nrs", "-o", "name")
+	for _, replica := range []*nettest.Process{first, second} {
+		if output := replica.Output(); strings.Contains(output, "forbidden") {
+			t.Errorf("the controller may not do what it wants:\n%s", output)
+		}
+	}
+}

@@ -64,7 +64,10 @@ func TestInstallAndUninstall(t *testing.T) {
 		t.Errorf("objects after the upgrade:\n%s\nbefore:\n%s", now, objects)
 	}
 
-	do("delete", "-k", "base", "--timeout", "120s")
+	do("delete", "noderoles", "--all")
+	do("delete", "daemonset", "waymark-agent", "waymark-bfd", "--namespace", namespace)
+	do("apply", "--server-side", "-k", "cleanup")
+	do("delete", "-k", "example", "--ignore-not-found", "--timeout", "120s")
 	left(t, k, before)
 }
 
