@@ -1,9 +1,237 @@
 package controller
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
 func TestMain(m *testing.M) { nettest.Main(m) }
+
+// cluster is a real API server with a controller that works.
+type cluster struct {
+	client.Client // straight to the API server
+	kube          *nettest.Kube
+}
+
+const metricsAddress, healthAddress = "127.0.0.1:9471", "127.0.0.1:9472"
+
+// start starts a control plane, and a controller that ends with the test.
+func start(t *testing.T) cluster {
+	t.Helper()
+	kube := nettest.StartKube(t, nettest.Self, "127.0.0.1")
+	if _, err := kube.Kubectl("apply", "--server-side", "-f", "../manifests/crds"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.Kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.Kubectl("create", "namespace", "waymark-system"); err != nil {
+		t.Fatal(err)
+	}
+	api, err := clientcmd.BuildConfigFromFlags("", kube.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.QPS = -1
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	direct, err := client.New(api, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		ended <- Run(ctx, rest.CopyConfig(api), Options{
+			Namespace: "waymark-system", LeaderElect: true,
+			LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
+			MetricsAddress: metricsAddress, HealthAddress: healthAddress, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the controller ended: %v", err)
+		}
+	})
+	nettest.Eventually(t, 30*time.Second, func() error {
+		_, err := get("http://" + healthAddress + "/readyz")
+		return err
+	})
+	return cluster{direct, kube}
+}
+
+func get(url string) (string, error) {
+	response, err := http.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s %s", url, response.Status, body)
+	}
+	return string(body), err
+}
+
+// node creates a Node that is Ready, deleted with the test.
+func (c cluster) node(t *testing.T, name string, labels map[string]string, podCIDRs ...string) *corev1.Node {
+	t.Helper()
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Spec: corev1.NodeSpec{PodCIDRs: podCIDRs}}
+	if len(podCIDRs) > 0 {
+		n.Spec.PodCIDR = podCIDRs[0]
+	}
+	if err := c.Create(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Delete(context.Background(), n) })
+	c.ready(t, name, true)
+	return n
+}
+
+func (c cluster) ready(t *testing.T, name string, ready bool) {
+	t.Helper()
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	patch := fmt.Sprintf(`{"status":{"conditions":[{"type":"Ready","status":%q,"reason":"Test","message":"%d"}]}}`, status, time.Now().UnixNano())
+	if err := c.Status().Patch(t.Context(), n, client.RawPatch("application/strategic-merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patch changes an object by a JSON merge patch.
+func (c cluster) patch(t *testing.T, o client.Object, name, patch string) {
+	t.Helper()
+	o.SetName(name)
+	if err := c.Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// apply applies waymark.io manifests without apiVersion, deleted with the test.
+func (c cluster) apply(t *testing.T, manifests ...string) {
+	t.Helper()
+	for _, m := range manifests {
+		m = "apiVersion: waymark.io/v1alpha1\n" + m
+		c.kube.Apply(t, m)
+		t.Cleanup(func() {
+			if out, err := c.kube.KubectlAs(c.kube.Admin, m, "delete", "--ignore-not-found", "-f", "-"); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// state waits until the node's state is as check wants it.
+func (c cluster) state(t *testing.T, node string, check func(*v1alpha1.NodeRoutingState) error) *v1alpha1.NodeRoutingState {
+	t.Helper()
+	var state v1alpha1.NodeRoutingState
+	nettest.Eventually(t, 10*time.Second, func() error {
+		state = v1alpha1.NodeRoutingState{}
+		if err := c.Get(t.Context(), client.ObjectKey{Name: node}, &state); err != nil {
+			return err
+		}
+		return check(&state)
+	})
+	return &state
+}
+
+// report writes the status of a node's state, as its agent does.
+func (c cluster) report(t *testing.T, node string, status v1alpha1.NodeRoutingStateStatus) {
+	t.Helper()
+	state := c.state(t, node, func(*v1alpha1.NodeRoutingState) error { return nil })
+	before := state.DeepCopy()
+	state.Status = status
+	state.Status.Reported = metav1.Now()
+	if err := c.Status().Patch(t.Context(), state, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// judgement of a state: "PREFIX" or "PREFIX: CONFLICT", joined by newlines.
+func judgement(s *v1alpha1.NodeRoutingState) string {
+	var lines []string
+	for _, v := range s.Spec.PodCIDRs {
+		lines = append(lines, strings.TrimSuffix(v.Prefix+": "+v.Conflict, ": "))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func judgedAs(want string) func(*v1alpha1.NodeRoutingState) error {
+	return func(s *v1alpha1.NodeRoutingState) error {
+		if got := judgement(s); got != want {
+			return fmt.Errorf("%s: %q, want %q", s.Name, got, want)
+		}
+		return nil
+	}
+}
+
+// condition waits for a condition of an object: status, reason and a part of the message.
+func (c cluster) condition(t *testing.T, o v1alpha1.Object, name, kind string, status metav1.ConditionStatus, reason, message string) {
+	t.Helper()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if err := c.Get(t.Context(), client.ObjectKey{Name: name}, o); err != nil {
+			return err
+		}
+		found := meta.FindStatusCondition(statusOf(o).Conditions, kind)
+		if found == nil || found.Status != status || found.Reason != reason || !strings.Contains(found.Message, message) ||
+			found.ObservedGeneration != o.GetGeneration() {
+			return fmt.Errorf("%s: condition %+v, want %s %s %q", name, found, status, reason, message)
+		}
+		return nil
+	})
+}
+
+// event waits for an Event about an object.
+func (c cluster) event(t *testing.T, kind, name, reason string) {
+	t.Helper()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		var events eventsv1.EventList
+		if err := c.List(t.Context(), &events); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Regarding.Kind == kind && e.Regarding.Name == name && e.Reason == reason {
+				return nil
+			}
+		}
+		return fmt.Errorf("no Event %s of %s %s", reason, kind, name)
+	})
+}
+
+func (c cluster) gone(t *testing.T, o client.Object, name string) {
+	t.Helper()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		err := c.Get(t.Context(), client.ObjectKey{Name: name}, o)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("%s is still there: %v", name, err)
+	})
+}

@@ -1,0 +1,186 @@
+package controller
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+func reports(t *testing.T, c cluster) {
+	c.apply(t, "kind: BGPPeer\nmetadata: {name: rr1}\nspec: {address: 10.132.2.254, asn: 64512}",
+		"kind: EgressPolicy\nmetadata: {name: datacenter}\nspec: {destinations: [10.132.0.0/16], source: Pod}")
+	for i, name := range []string{"n1", "n2", "n3"} {
+		c.node(t, name, nil, fmt.Sprintf("10.244.%d.0/24", i))
+	}
+	up := v1alpha1.SessionStatus{Peer: "rr1", State: "Established"}
+	policy := []v1alpha1.PolicyStatus{{Name: "datacenter", Generation: 1}}
+	c.report(t, "n1", v1alpha1.NodeRoutingStateStatus{Sessions: []v1alpha1.SessionStatus{up}, Policies: policy})
+	c.report(t, "n2", v1alpha1.NodeRoutingStateStatus{
+		Sessions: []v1alpha1.SessionStatus{{Peer: "rr1", State: "Active", LastError: "connection refused"}},
+		Problems: []v1alpha1.ProblemStatus{{Object: "EgressPolicy/datacenter", Reason: "Invalid", Message: "it is too late"}},
+	})
+	await := func(peer, egress string) {
+		t.Helper()
+		nettest.Eventually(t, 10*time.Second, func() error {
+			for want, args := range map[string][]string{
+				peer:   {"bgppeer", "rr1", "-o", "jsonpath={.status.established}/{.status.wanted} {.status.down} {.status.lastError}"},
+				egress: {"egp", "datacenter", "-o", `jsonpath={.status.nodes} {.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}`},
+			} {
+				if got, err := c.kube.Kubectl(append([]string{"get"}, args...)...); err != nil || strings.TrimSpace(got) != want {
+					return fmt.Errorf("%s: %q, want %q: %v", args[1], got, want, err)
+				}
+			}
+			return nil
+		})
+	}
+	await(`1/2 ["n2"] n2: connection refused`, "1 False in force on 1 of 2 nodes, not on n2; n2: it is too late")
+	c.condition(t, &v1alpha1.EgressPolicy{}, "datacenter", "Valid", "False", "Invalid", "on n2: it is too late")
+	c.report(t, "n2", v1alpha1.NodeRoutingStateStatus{Sessions: []v1alpha1.SessionStatus{up}, Policies: policy})
+	await("2/2", "2 True in force on 2 nodes")
+	c.condition(t, &v1alpha1.EgressPolicy{}, "datacenter", "Valid", "True", "Valid", "")
+	c.patch(t, &v1alpha1.EgressPolicy{}, "datacenter", `{"spec":{"source":"Node"}}`)
+	await("2/2", "0 False in force on 0 of 2 nodes, not on n1, n2")
+}
+
+// conditions applies, for each kind of problem, the objects that make it; the last of them is the one to blame.
+func conditions(t *testing.T, c cluster) {
+	for name, tt := range map[string]struct {
+		objects               []string
+		blamed                v1alpha1.Object
+		reason, message, cure string
+	}{
+		"pools that overlap": {[]string{"kind: AddressPool\nmetadata: {name: a}\nspec: {cidrs: [10.9.0.0/24], use: Egress}",
+			"kind: AddressPool\nmetadata: {name: b}\nspec: {cidrs: [10.9.0.128/25], use: Egress}"},
+			&v1alpha1.AddressPool{}, "Overlap", "overlaps 10.9.0.0/24 of AddressPool a", `{"spec":{"cidrs":["10.8.0.0/24"]}}`},
+		"a pool by itself": {[]string{"kind: AddressPool\nmetadata: {name: b}\nspec: {cidrs: [10.9.0.0/24, 10.9.0.128/25], use: Egress}"},
+			&v1alpha1.AddressPool{}, "Invalid", "overlaps 10.9.0.0/24 of the same list", `{"spec":{"cidrs":["10.9.0.0/24"]}}`},
+		"a pool that is missing": {[]string{"kind: EgressPolicy\nmetadata: {name: b}\nspec: {destinations: [203.0.113.0/24], source: Gateway, gateway: {pool: none}}"},
+			&v1alpha1.EgressPolicy{}, "MissingPool", "there is no AddressPool none", `{"spec":{"gateway":{"pool":null}}}`},
+		"a policy that never applies": {[]string{"kind: EgressPolicy\nmetadata: {name: a}\nspec: {priority: 1, source: Pod}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {destinations: [203.0.113.0/24], source: Node}"},
+			&v1alpha1.EgressPolicy{}, "Shadowed", "decided before by a", `{"spec":{"priority":0}}`},
+		"peers at one address": {[]string{"kind: BGPPeer\nmetadata: {name: a}\nspec: {address: 10.132.2.254, asn: 64512}",
+			"kind: BGPPeer\nmetadata: {name: b}\nspec: {address: 10.132.2.254, asn: 64512}"},
+			&v1alpha1.BGPPeer{}, "Duplicate", "BGPPeer a has the same address", `{"spec":{"address":"10.132.2.253"}}`},
+		"a cluster in the datacenter": {[]string{"kind: DatacenterNetwork\nmetadata: {name: default}\nspec: {cidrs: [10.132.0.0/16], clusterCIDRs: [10.132.64.0/18]}"},
+			&v1alpha1.DatacenterNetwork{}, "Overlap", "10.132.64.0/18 of spec.clusterCIDRs", `{"spec":{"clusterCIDRs":["10.244.0.0/16"]}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.node(t, "n1", nil, "10.244.1.0/24")
+			c.apply(t, tt.objects...)
+			object := "b"
+			if _, singleton := tt.blamed.(*v1alpha1.DatacenterNetwork); singleton {
+				object = v1alpha1.DefaultName
+			}
+			c.condition(t, tt.blamed, object, "Valid", "False", tt.reason, tt.message)
+			kind := strings.TrimPrefix(fmt.Sprintf("%T", tt.blamed), "*v1alpha1.")
+			c.event(t, kind, object, tt.reason)
+			c.patch(t, tt.blamed, object, tt.cure)
+			c.condition(t, tt.blamed, object, "Valid", "True", "Valid", "")
+			c.event(t, kind, object, "Valid")
+		})
+	}
+	t.Run("a Secret that is missing", func(t *testing.T) {
+		c.node(t, "n1", nil, "10.244.1.0/24")
+		c.apply(t, "kind: BGPConfiguration\nmetadata: {name: default}\nspec: {asn: 64513}",
+			"kind: BGPPeer\nmetadata: {name: c}\nspec: {address: 10.132.2.254, asn: 64512, passwordSecret: {namespace: waymark-system, name: rr, key: password}}")
+		c.condition(t, &v1alpha1.BGPConfiguration{}, "default", "Valid", "True", "Valid", "")
+		c.report(t, "n1", v1alpha1.NodeRoutingStateStatus{Problems: []v1alpha1.ProblemStatus{
+			{Object: "BGPPeer/c", Reason: "MissingSecret", Message: "there is no key"}, {Object: "BGPPeer/c", Reason: "PeerIsSelf", Message: "it is me"}}})
+		c.condition(t, &v1alpha1.BGPPeer{}, "c", "Valid", "False", "MissingSecret", "on n1: there is no key")
+		c.event(t, "BGPPeer", "c", "MissingSecret")
+	})
+}
+
+func letGo(t *testing.T, c cluster) {
+	c.apply(t, "kind: BGPConfiguration\nmetadata: {name: default}\nspec: {asn: 64513}",
+		"kind: EgressPolicy\nmetadata: {name: datacenter}\nspec: {destinations: [10.132.0.0/16], source: Pod}")
+	n := c.node(t, "n1", nil, "10.244.1.0/24")
+	c.patch(t, n, "n1", `{"spec":{"taints":[{"key":"waymark.io/not-ready","effect":"NoSchedule"},{"key":"other","effect":"NoSchedule"}]}}`)
+	ready := v1alpha1.NodeRoutingStateStatus{
+		Gate: v1alpha1.GateStatus{Open: true}, Wanted: 1, Established: 1, Announced: []string{"10.244.1.0/24"},
+		Policies: []v1alpha1.PolicyStatus{{Name: "datacenter", Generation: 1}},
+	}
+	held := func() bool {
+		t.Helper()
+		var node corev1.Node
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "n1"}, &node); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == "other" }) {
+			t.Fatalf("taints: %v", node.Spec.Taints)
+		}
+		return slices.ContainsFunc(node.Spec.Taints, holds)
+	}
+	for name, spoil := range map[string]func(*v1alpha1.NodeRoutingStateStatus){
+		"the gate is closed":       func(s *v1alpha1.NodeRoutingStateStatus) { s.Gate.Open = false },
+		"no session":               func(s *v1alpha1.NodeRoutingStateStatus) { s.Established = 0 },
+		"the prefix is unannouced": func(s *v1alpha1.NodeRoutingStateStatus) { s.Announced = []string{"10.244.9.0/24"} },
+		"an older policy":          func(s *v1alpha1.NodeRoutingStateStatus) { s.Policies = []v1alpha1.PolicyStatus{{Name: "datacenter"}} },
+		"the policy is missing":    func(s *v1alpha1.NodeRoutingStateStatus) { s.Policies = nil },
+	} {
+		spoilt := ready
+		spoil(&spoilt)
+		c.report(t, "n1", spoilt)
+		for range 10 {
+			if !held() {
+				t.Fatalf("let go though %s", name)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	c.report(t, "n1", ready)
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if held() {
+			return fmt.Errorf("the taint is still there")
+		}
+		return nil
+	})
+}
+
+func TestSettled(t *testing.T) {
+	no := false
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{UID: "u"}}
+	policies := []v1alpha1.EgressPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "p", Generation: 2}}}
+	good := func() *v1alpha1.NodeRoutingState {
+		return &v1alpha1.NodeRoutingState{
+			ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: "u"}}},
+			Spec:       v1alpha1.NodeRoutingStateSpec{PodCIDRs: []v1alpha1.PrefixVerdict{{Prefix: "10.244.1.0/24"}}},
+			Status: v1alpha1.NodeRoutingStateStatus{Gate: v1alpha1.GateStatus{Open: true}, Announced: []string{"10.244.1.0/24"},
+				Policies: []v1alpha1.PolicyStatus{{Name: "p", Generation: 2}}},
+		}
+	}
+	for name, tt := range map[string]struct {
+		change        func(*v1alpha1.NodeRoutingState)
+		configuration *v1alpha1.BGPConfiguration
+		want          bool
+	}{
+		"good":              {func(*v1alpha1.NodeRoutingState) {}, &v1alpha1.BGPConfiguration{}, true},
+		"no configuration":  {func(*v1alpha1.NodeRoutingState) {}, nil, false},
+		"of an older Node":  {func(s *v1alpha1.NodeRoutingState) { s.OwnerReferences[0].UID = "old" }, &v1alpha1.BGPConfiguration{}, false},
+		"not judged":        {func(s *v1alpha1.NodeRoutingState) { s.Spec.PodCIDRs = nil }, &v1alpha1.BGPConfiguration{}, false},
+		"a newer policy":    {func(s *v1alpha1.NodeRoutingState) { s.Status.Policies[0].Generation = 3 }, &v1alpha1.BGPConfiguration{}, true},
+		"nothing announced": {func(s *v1alpha1.NodeRoutingState) { s.Status.Announced = nil }, &v1alpha1.BGPConfiguration{}, false},
+		"nothing to announce": {func(s *v1alpha1.NodeRoutingState) { s.Status.Announced = nil },
+			&v1alpha1.BGPConfiguration{Spec: v1alpha1.BGPConfigurationSpec{Advertise: v1alpha1.Advertise{PodCIDRs: &no}}}, true},
+		"a policy that cannot be": {func(s *v1alpha1.NodeRoutingState) {
+			s.Status.Policies = nil
+			s.Status.Problems = []v1alpha1.ProblemStatus{{Object: "EgressPolicy/p", Reason: "Invalid"}}
+		}, &v1alpha1.BGPConfiguration{}, true},
+	} {
+		state := good()
+		tt.change(state)
+		if got := settled(node, state, tt.configuration, policies); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
