@@ -35,6 +35,9 @@ func (h *health) heard(r request, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
+	if apierrors.IsResourceExpired(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+		err = nil // an answer: the reflector lists anew
+	}
 	h.mu.Lock()
 	changed := h.note(r, err)
 	h.mu.Unlock()

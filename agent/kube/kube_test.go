@@ -3,6 +3,7 @@ package kube
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -102,6 +103,57 @@ func (o *output) String() string {
 
 func (o *output) count(text string) int { return strings.Count(o.String(), text) }
 
+// kubectl runs kubectl as admin with words separated by spaces. A failure ends the test.
+func kubectl(t testing.TB, k *nettest.Kube, line string) string {
+	t.Helper()
+	out, err := k.Kubectl(strings.Fields(line)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// names are those of the objects of one kind.
+func names[T any, P interface {
+	*T
+	GetName() string
+}](objects []T) string {
+	var names []string
+	for i := range objects {
+		names = append(names, P(&objects[i]).GetName())
+	}
+	return strings.Join(names, " ")
+}
+
+// has says what differs from a list of names.
+func has(what, got, want string) error {
+	if got != want {
+		return fmt.Errorf("%s: %q, want %q", what, got, want)
+	}
+	return nil
+}
+
+// problem finds the first problem of an object, or place, for a reason.
+func problem(s agent.Snapshot, of, reason string) error {
+	for _, p := range s.Problems {
+		if (p.Object == of || p.Where == of) && p.Reason == reason {
+			return nil
+		}
+	}
+	return fmt.Errorf("no problem %s of %s: %v", reason, of, s.Problems)
+}
+
+// peers waits until the peers are those, in a snapshot that is synced and not restored.
+func (r *running) peers(t testing.TB, want string) agent.Snapshot {
+	t.Helper()
+	return r.until(t, func(s agent.Snapshot) error {
+		if !s.Restored.IsZero() {
+			return errors.New("restored")
+		}
+		return errors.Join(synced(s), has("peers", names(s.Peers), want))
+	})
+}
+
 func synced(s agent.Snapshot) error {
 	if !s.Synced {
 		return fmt.Errorf("not synced: %v", s.Problems)
@@ -140,11 +192,3 @@ kind: BGPPeer
 metadata: {name: rr1}
 spec: {address: 10.0.0.2, asn: 64512}
 `
-
-func TestOnlyWhatConcernsTheNode(t *testing.T) {
-	k := startKube(t)
-	k.Apply(t, base)
-	r := start(t, k.Admin, t.TempDir())
-	s := r.until(t, synced)
-	t.Logf("%+v", s)
-}

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -26,6 +27,10 @@ import (
 // watchTime is how long a watch request lasts at least, and up to twice that. Ten of them are then less than one request a
 // minute, with 5,000 nodes 80 a second for the API server. A connection that has died is found by HTTP/2 pings within 45 s.
 const watchTime = 10 * time.Minute
+
+// patient is how requests are tried again: after 10 to 20 s at last. Of 5,000 nodes that are 3,000 attempts a second to
+// connect, and when the API server is back, all are there within 20 s.
+var patient = wait.Backoff{Duration: 500 * time.Millisecond, Cap: 10 * time.Second, Steps: 10, Factor: 2, Jitter: 1}
 
 // request is what is asked of the API server: to list some objects and to watch them from there.
 type request struct {
@@ -102,8 +107,9 @@ func (l *list) run(ctx context.Context, c *Client, heard func(request, error)) {
 			heard(l.request, err)
 		}
 	}
+	backoff := patient
 	silent := klog.Logger{} // an error is heard of once, not once from each reflector each time
-	reflector := cache.NewReflectorWithOptions(&cache.ListWatch{
+	reflector := cache.NewReflectorWithOptions(listFirst{&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			objects, err := requests.ListWithContext(ctx, o)
 			told(err)
@@ -114,9 +120,16 @@ func (l *list) run(ctx context.Context, c *Client, heard func(request, error)) {
 			told(err)
 			return events, err
 		},
-	}, kind.example, l, cache.ReflectorOptions{Name: l.String(), Logger: &silent, MinWatchTimeout: watchTime})
+	}}, kind.example, l, cache.ReflectorOptions{Name: l.String(), Logger: &silent, MinWatchTimeout: watchTime, Backoff: &backoff})
 	reflector.RunWithContext(klog.NewContext(ctx, silent))
 }
+
+// listFirst has the reflector list and then watch. A watch that begins with a list asks etcd: it takes a second to be complete,
+// needs etcd to live, and goes on waiting when the agent is to end (client-go v0.36).
+type listFirst struct{ *cache.ListWatch }
+
+// IsWatchListSemanticsUnSupported is asked by package watchlist of client-go.
+func (listFirst) IsWatchListSemanticsUnSupported() bool { return true }
 
 // contents are the good objects in the order of their names, and what is wrong with the others.
 func (l *list) contents() (objects []metav1.Object, problems []agent.Problem) {
