@@ -24,7 +24,7 @@ const (
 )
 
 // Reporter writes what is in force on the node to the status of its NodeRoutingState. It writes when something has changed,
-// and makes no object: that is the controller's. The fields are set before Run.
+// and now and then to say that it is alive, and makes no object: that is the controller's. The fields are set before Run.
 type Reporter struct {
 	Source *Source
 	Status func() agent.Status
@@ -67,7 +67,7 @@ func (r *Reporter) due(now v1alpha1.NodeRoutingStateStatus, object types.UID) bo
 	case !reflect.DeepEqual(steady(now), steady(r.reported)):
 		quiet = max(leisure, r.pause)
 	default:
-		return false
+		quiet = v1alpha1.ReportInterval
 	}
 	return time.Since(r.tried) >= quiet
 }

@@ -1,6 +1,13 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ReportInterval is the longest time between two reports of an agent that is alive and can reach the API server.
+const ReportInterval = 5 * time.Minute
 
 // NodeRoutingState is one node's side of the routing, and has the node's name. The controller makes it and writes the spec,
 // what a node cannot know by itself; the node's agent writes the status.
