@@ -76,7 +76,10 @@ func Decide(node string, s Snapshot, f Facts) Plan {
 		d.problem("BGPConfiguration/"+v1alpha1.DefaultName, "Missing",
 			"there is no BGPConfiguration named default: BGP stays as it is")
 	}
-	slices.SortStableFunc(d.plan.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
+	// A conflict may have been found here and by the controller.
+	d.plan.Problems = slices.CompactFunc(slices.SortedStableFunc(slices.Values(d.plan.Problems), func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Object, b.Object), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
+	}), func(a, b Problem) bool { return a == b })
 	return d.plan
 }
 
