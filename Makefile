@@ -14,6 +14,7 @@ deps: ## install the Debian packages that tests, demo and benchmarks use
 .PHONY: build
 build: ## static binaries in bin/
 	$(GO) build -trimpath -o bin/ ./cmd/...
+	@ln -sf waymark bin/kubectl-waymark
 	$(GO) build -trimpath -o bin/gobgp github.com/osrg/gobgp/v4/cmd/gobgp
 
 # Programs that tests and the generator need and that Debian has not: a real control plane, controller-gen, helm.

@@ -19,16 +19,27 @@ import (
 // shownRoutes is how many learned routes are printed unless all are asked for.
 const shownRoutes = 20
 
-func statusCommand() *cobra.Command {
+func statusCommand(plugin bool) *cobra.Command {
+	var from access
 	var runDir, output string
-	var allRoutes bool
+	var allRoutes, allNodes, whole bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "What is in force on this node: sessions, routes, policies, and what is not and why",
+		Short: "What is in force on this node, or in the cluster: sessions, routes, policies, and what is not and why",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("-o %s: want text or json", output)
+			if whole || from != (access{}) && !cmd.Flags().Changed("cluster") {
+				c, err := from.read(cmd.Context())
+				if err != nil {
+					return err
+				}
+				now := time.Now()
+				view := overviewOf(now, c)
+				limit := shownNodes
+				if allNodes {
+					limit = len(view.Nodes)
+				}
+				return show(cmd.OutOrStdout(), output, view, func(w io.Writer) error { return printOverview(w, now, view, limit) })
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()
@@ -41,22 +52,39 @@ func statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(reportOf(status, routes))
-			}
 			limit := shownRoutes
 			if allRoutes {
 				limit = len(routes)
 			}
-			return printStatus(cmd.OutOrStdout(), time.Now(), status, routes, limit)
+			return show(cmd.OutOrStdout(), output, reportOf(status, routes), func(w io.Writer) error {
+				return printStatus(w, time.Now(), status, routes, limit)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&runDir, "run-dir", "/run/waymark", "the agent's run `directory`")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "`format` to print: text or json")
+	outputFlag(cmd, &output)
+	from.flags(cmd)
+	cmd.Flags().BoolVar(&whole, "cluster", plugin, "the whole cluster, as its nodes report")
+	cmd.Flags().BoolVar(&allNodes, "all", false, fmt.Sprintf("with --cluster: print all nodes, not only the first %d; json always has all", shownNodes))
 	cmd.Flags().BoolVar(&allRoutes, "routes", false, fmt.Sprintf("print all learned routes, not only the first %d; json always has all", shownRoutes))
 	return cmd
+}
+
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "text", "`format` to print: text or json")
+}
+
+// show prints a view as text, or itself as JSON.
+func show(w io.Writer, output string, view any, text func(io.Writer) error) error {
+	switch output {
+	case "text":
+		return text(w)
+	case "json":
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(view)
+	}
+	return fmt.Errorf("-o %s: want text or json", output)
 }
 
 func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.LearnedRoute, limit int) error {
