@@ -53,6 +53,13 @@ func (s *Speaker) hear(n *session, ear *net.IPConn, asn uint32) {
 	}
 }
 
+// deafen ends what overhear has begun.
+func (n *session) deafen() {
+	if n.ear != nil {
+		n.ear.Close()
+	}
+}
+
 // stays says that a session is up and does not end: what seemed to end it was for another connection, or not from the peer.
 func (n *session) stays() bool {
 	for deadline := time.Now().Add(2 * time.Second); n.open.Load(); time.Sleep(5 * time.Millisecond) {

@@ -42,6 +42,7 @@ func (s *Speaker) removePeers(ctx context.Context, peers []bgp.Peer) error {
 			continue
 		}
 		s.mu.Lock()
+		n.deafen()
 		if next != nil {
 			s.sessions[address] = next
 		} else {

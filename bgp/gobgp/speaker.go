@@ -198,6 +198,7 @@ func (s *Speaker) shutdown(ctx context.Context, graceful bool) error {
 	s.current = nil
 	for _, session := range s.sessions {
 		session.down(bgp.Idle)
+		session.deafen()
 	}
 	s.mu.Unlock()
 	in.cancel()
