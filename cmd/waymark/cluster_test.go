@@ -125,7 +125,7 @@ func startCluster(t *testing.T) *nettest.Kube {
 	policies := "policies: [{name: inside, generation: 1}, {name: payments, generation: 1}]"
 	good := "natBackend: nftables, version: v1, gate: {open: true, reason: Open}, " + policies
 	report(1, "{podCIDRs: [{prefix: 10.244.1.0/24}]}", `{reported: NOW, asn: 64701, wanted: 2, established: 2, announced: [10.244.1.0/24], announcedCount: 1,
-  learnedCount: 7, sessions: [{peer: rr1, address: 10.132.2.254, state: Established, since: HOUR}, {peer: tor, address: 10.132.1.1, state: Established, since: NOW}], `+good+"}")
+  learnedCount: 7, sessions: [{peer: rr1, address: 10.132.2.254, state: Established, since: HOUR}, {peer: tor, address: 10.132.1.1, state: Established, since: HOUR}], `+good+"}")
 	report(2, "{podCIDRs: [{prefix: 10.244.2.0/24}]}", `{reported: NOW, asn: 64513, wanted: 2, established: 1, announced: [], announcedCount: 0, learnedCount: 3,
   sessions: [{peer: rr1, address: 10.132.2.254, state: Established, since: HOUR}, {peer: rr2, address: 10.132.2.253, state: Active, since: NOW, lastError: hold timer expired}],
   drain: {phase: Drained, since: NOW, message: no packet for 5s}, gate: {open: false, reason: Drain}, policies: [{name: inside, generation: 1}],
@@ -201,12 +201,13 @@ func TestCluster(t *testing.T) {
 	out = must("explain", "node", "node-1")
 	contains(t, out, "AS 64701 from annotation waymark.io/asn of the Node", "router ID 10.132.2.11 the first IPv4 address in the Node's status", "gate: open",
 		"10.244.1.0/24 announced it is this node's",
-		"rr1 Established, 60m ago it selects every node", "10.132.2.254, AS 64512, hold 1m30s, families ipv4, ipv6",
-		"rr2 not this node's it selects nodes with rack=b",
+		"rr1 10.132.2.254 64512 1m30s ipv4, ipv6 it selects every node Established, 60m ago",
+		"rr2 10.132.2.253 64512 - - it selects nodes with rack=b, and this one has rack=a not this node's",
+		"tor 10.132.1.1 64600 1m30s ipv4, ipv6 it selects every node, with the address in annotation waymark.io/tor Established, 60m ago",
 		"learned from all accept 10.0.0.0/8 length 8..28; all else is refused", "from rr1, before that reject 0.0.0.0/0 length 0..0; all else goes on",
 		"10 payments Node 203.0.113.0/24, from 0 selected pods generation 1 in force", "1000 inside Pod 10.132.0.0/16 generation 1 in force")
 	contains(t, must("explain", "node", "node-2"), "EgressPolicy/payments: Invalid: cannot be", "10.244.2.0/24 not announced: drained: no packet for 5s it is this node's",
-		"tor not this node's it selects every node, and the node has no annotation waymark.io/tor to take its address from")
+		"tor annotation waymark.io/tor 64600 - - it selects every node, and this one has no annotation waymark.io/tor to take the address from not this node's")
 	contains(t, must("explain", "node", "node-5"), "Node node-5 has never reported: below is what should be in force there", "10.244.5.0/24 not announced: no report nothing yet")
 	if _, err := run(t, "", "explain", "node", "node-9"); err == nil || err.Error() != `there is no Node "node-9"` {
 		t.Errorf("of no node: %v", err)

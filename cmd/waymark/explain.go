@@ -151,7 +151,7 @@ func (e *explanation) verdict(prefix string) string {
 }
 
 func (e *explanation) peers() {
-	e.line("\nPEER\tSTATE\tWHY")
+	e.line("\nPEER\tADDRESS\tAS\tHOLD\tFAMILIES\tWHY\tSTATE")
 	only := *e.cluster
 	only.nodes = []corev1.Node{*e.node}
 	for _, p := range peersOf(e.now, &only) {
@@ -161,32 +161,33 @@ func (e *explanation) peers() {
 			why, _ = selected(&e.cluster.peers[i], e.node)
 		}
 		if len(p.Sessions) == 0 {
-			e.line("%s\tnot this node's\t%s", p.Name, why)
+			e.line("%s\t%s\t%d\t-\t-\t%s\tnot this node's", p.Name, p.Address, p.ASN, why)
 			continue
 		}
 		s := p.Sessions[0]
-		e.line("%s\t%s, %s\t%s", p.Name, s.State, ago(e.now, s.Since.Time), why)
-		e.line("\t%s", e.detail(s))
+		hold, families := "-", "-"
+		if planned := e.planned(p.Name); planned != nil {
+			s.Address = planned.Address.String()
+			hold, families = planned.Timers.Hold.String(), join(planned.Families)
+		}
+		e.line("%s\t%s\t%d\t%s\t%s\t%s\t%s, %s%s", p.Name, cmp.Or(s.Address, p.Address), p.ASN, hold, families, why,
+			s.State, ago(e.now, s.Since.Time), because(s.LastError))
 	}
 	if len(e.cluster.peers) == 0 {
 		e.line("none")
 	}
 }
 
-// detail is the second line about a session.
-func (e *explanation) detail(s sessionView) string {
-	text := s.Address
-	if b := e.plan.BGP; b != nil {
-		for i := range b.Peers {
-			if p := &b.Peers[i]; p.Address.String() == s.Address {
-				text = fmt.Sprintf("%s, AS %d, hold %v, families %s", p.Address, p.ASN, p.Timers.Hold, join(p.Families))
-			}
-		}
+// planned is a peer as the node should have it; nil: it should not, or cannot.
+func (e *explanation) planned(name string) *bgp.Peer {
+	if e.plan.BGP == nil {
+		return nil
 	}
-	if s.LastError != "" {
-		text += "; " + s.LastError
+	i := slices.IndexFunc(e.plan.BGP.Peers, func(p bgp.Peer) bool { return p.Name == name })
+	if i < 0 {
+		return nil
 	}
-	return strings.TrimPrefix(text, "; ")
+	return &e.plan.BGP.Peers[i]
 }
 
 func (e *explanation) filters() {

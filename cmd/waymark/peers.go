@@ -137,14 +137,14 @@ func selected(p *v1alpha1.BGPPeer, node *corev1.Node) (why string, is bool) {
 		}
 		why = "it selects nodes with " + metav1.FormatLabelSelector(s)
 		if !selector.Matches(labels.Set(node.Labels)) {
-			return why, false
+			return why + ", and this one has " + relevant(selector, node), false
 		}
 	}
 	if key := p.Spec.FromNodeAnnotation; key != "" {
 		if _, ok := node.Annotations[key]; !ok {
-			return why + ", and the node has no annotation " + key + " to take its address from", false
+			return why + ", and this one has no annotation " + key + " to take the address from", false
 		}
-		return why + " and annotation " + key, true
+		return why + ", with the address in annotation " + key, true
 	}
 	if a, err := netip.ParseAddr(p.Spec.Address); err == nil && slices.ContainsFunc(node.Status.Addresses, func(own corev1.NodeAddress) bool {
 		b, err := netip.ParseAddr(own.Address)
@@ -153,6 +153,20 @@ func selected(p *v1alpha1.BGPPeer, node *corev1.Node) (why string, is bool) {
 		return "its address is this node's own", false
 	}
 	return why, true
+}
+
+// relevant are the labels of a node that a selector asks for.
+func relevant(selector labels.Selector, node *corev1.Node) string {
+	var texts []string
+	requirements, _ := selector.Requirements()
+	for _, r := range requirements {
+		if value, ok := node.Labels[r.Key()]; ok {
+			texts = append(texts, r.Key()+"="+value)
+		} else {
+			texts = append(texts, "no label "+r.Key())
+		}
+	}
+	return strings.Join(texts, ", ")
 }
 
 // problemOf is what a node has reported of an object.
@@ -179,7 +193,7 @@ func printPeers(w io.Writer, now time.Time, peers []peerView, each bool) error {
 		case peer.Deleted:
 			note = ", but there is no such BGPPeer any more"
 		case peer.Wanted == 0:
-			note = ", it is no peer of any node here"
+			note = ", it is no peer here"
 		}
 		fmt.Fprintf(p, "%s\t%s\t%d\t%d/%d up%s\n", peer.Name, peer.Address, peer.ASN, peer.Established, peer.Wanted, note)
 	}
