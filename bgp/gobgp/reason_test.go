@@ -190,7 +190,7 @@ func TestSessionThatIsGoneBeforeItIsLookedAt(t *testing.T) {
 	peers := c.Peers
 	c.Peers = nil
 	s := speak(t, c)
-	s.established(s.running, peers[0].Address)
+	s.established(s.running, peers[0].Address, true)
 	c.Peers = peers
 	c.Peers[0].Passive = true // the first announcement is the one that matters: only the prediction of the next hop is known
 	apply(t, s, c)

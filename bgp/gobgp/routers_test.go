@@ -48,6 +48,7 @@ type routerConfig struct {
 	Security   bool // TTL security, one hop
 	Passive    bool
 	Restart    bool // graceful restart
+	OnlyV4     bool // no IPv6; GoBGP only
 	Announce   []string
 }
 
@@ -355,7 +356,12 @@ func executable(t testing.TB) string {
 }
 
 // Families of a GoBGP configuration.
-func (c routerConfig) Families() []string { return []string{"ipv4", "ipv6"} }
+func (c routerConfig) Families() []string {
+	if c.OnlyV4 {
+		return []string{"ipv4"}
+	}
+	return []string{"ipv4", "ipv6"}
+}
 
 func (r goBGP) route(prefix string) (*route, error) {
 	family := &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}

@@ -2,6 +2,7 @@ package gobgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -312,4 +313,33 @@ func TestNoPortIsTakenForBFD(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
+}
+
+// TestOneFamilyOfTwo has a peer that speaks IPv4 only, while we offer both. GoBGP, unlike others, ends a session over an
+// End-of-RIB of a family that it has not agreed to. A restart must not bring one.
+func TestOneFamilyOfTwo(t *testing.T) {
+	config := direct()
+	config.Announce, config.OnlyV4 = config.V4(), true
+	r := startGoBGP(t, segment(t), config)
+	dir, job := t.TempDir(), speakerJob{Announce: speakerConfig().Announce}
+	p := startSpeaker(t, dir, job)
+	nettest.Eventually(t, patience, hasRoute(r, "10.1.0.0/24"))
+	time.Sleep(2 * time.Second) // its End-of-RIB is to have arrived
+	lost := watchRoutes(t, r, []string{"10.1.0.0/24"})
+	p.Kill()
+	job.Restarting = true
+	p = startSpeaker(t, dir, job)
+	nettest.Eventually(t, patience, func() error {
+		if !strings.Contains(p.Output(), "BGP session up") {
+			return errors.New("the session is not up again")
+		}
+		return nil
+	})
+	time.Sleep(2 * time.Second) // over GoBGP's own deferral
+	if err := lost(); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(p.Output(), "BGP session up"); n != 1 {
+		t.Errorf("%d sessions after the restart, want one:\n%s", n, p.Output())
+	}
 }

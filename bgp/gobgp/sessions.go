@@ -140,7 +140,7 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
 	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
 	s.touch()
-	go s.established(in, n.peer.Address)
+	go s.established(in, n.peer.Address, true)
 }
 
 // negotiated reads what the peer can do. A peer that names no family speaks IPv4 unicast (RFC 4760, section 8).
@@ -165,8 +165,8 @@ func negotiated(ours []bgp.Family, capabilities []packet.ParameterCapabilityInte
 	return families, gracefulRestart
 }
 
-// established does what can only be done when a session is up.
-func (s *Speaker) established(in *instance, address netip.Addr) {
+// established does what can only be done when a session is up. Patient: it need not all be done now.
+func (s *Speaker) established(in *instance, address netip.Addr, patient bool) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if s.running != in {
@@ -196,7 +196,12 @@ func (s *Speaker) established(in *instance, address netip.Addr) {
 		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
 		return
 	}
-	if held {
+	switch {
+	case !held:
+	case s.partial(address) && patient:
+		// resend would send what some peers do not bear. Mostly it is not needed: the peers' End-of-RIB is on its way.
+		time.AfterFunc(partialWait, func() { s.established(in, address, false) })
+	default:
 		// A restarting GoBGP holds routes back from all peers until all have sent End-of-RIB, or the deferral time is over.
 		// Who knows no graceful restart has lost our routes, and who does drops them if we restart once more before they
 		// are announced again. Since we pass nothing on, what there is to announce is complete: End-of-RIB may follow.
@@ -205,6 +210,18 @@ func (s *Speaker) established(in *instance, address netip.Addr) {
 			s.log.Error("announce to a BGP peer", "address", address, "error", err)
 		}
 	}
+}
+
+// partialWait is how long a peer with less families than we offer is given to end GoBGP's deferral by its End-of-RIB.
+const partialWait = deferral / 4
+
+// partial says that a session has not all families that we offer. GoBGP then sends End-of-RIB for the others too when it is
+// asked to send all again, and a peer that is a GoBGP ends the session over it (v4.8.0).
+func (s *Speaker) partial(address netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.sessions[address]
+	return n != nil && n.up.Load() && len(n.state.Families) < len(n.peer.Families)
 }
 
 // endOfRIB notes that a peer has sent all it has of a family.
