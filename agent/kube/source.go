@@ -266,7 +266,7 @@ func (s *Source) restore() agent.Snapshot {
 		snapshot, err := s.disk.load()
 		if err != nil {
 			s.log.Error("the snapshot of an earlier agent is of no use", "err", err)
-			snapshot.Problems = []agent.Problem{{Where: s.disk.path, Reason: "Ignored", Message: err.Error()}}
+			snapshot.Problems = []agent.Problem{{Where: s.disk.path, Reason: "Unusable", Message: err.Error()}}
 		} else if snapshot.Synced {
 			s.log.Warn("the API server cannot be asked: going by the last snapshot of an earlier agent", "taken", snapshot.Restored)
 		}

@@ -386,7 +386,7 @@ func TestStartWithoutAPIServer(t *testing.T) {
 	}
 	for i, c := range useless {
 		o := others[i]
-		s := o.until(t, func(s agent.Snapshot) error { return problem(s, o.file, "Ignored") })
+		s := o.until(t, func(s agent.Snapshot) error { return problem(s, o.file, "Unusable") })
 		if s.Synced || len(s.Nodes) > 0 || !strings.Contains(o.log.String(), c.want) {
 			t.Errorf("a file that is %s was taken: %+v\n%s", c.name, s, o.log)
 		}
