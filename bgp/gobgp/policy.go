@@ -31,6 +31,7 @@ type peerPolicy struct {
 	internal   bool
 	// families other than that of the session, with the next hop to announce them with; an invalid one: not announced.
 	beside map[bgp.Family]netip.Addr
+	lacks  []bgp.Family // those of them that there is something of, and no next hop for it
 }
 
 // softly lists the sessions whose routes are to be judged again.
@@ -68,8 +69,8 @@ func (s *Speaker) setPolicies(ctx context.Context, peers []bgp.Peer) (softly, er
 	var soft softly
 	for address, now := range wanted {
 		before, ok := s.policies[address]
-		for f, next := range now.beside {
-			if !next.IsValid() && (!ok || before.beside[f].IsValid()) {
+		for _, f := range now.lacks {
+			if !slices.Contains(before.lacks, f) {
 				s.log.Warn("the interface of a BGP session has no address to be the next hop of a family: the peer gets none of it",
 					"address", address, "family", f)
 			}
@@ -77,7 +78,7 @@ func (s *Speaker) setPolicies(ctx context.Context, peers []bgp.Peer) (softly, er
 		if ok && !reflect.DeepEqual(before.accept, now.accept) {
 			soft.in = append(soft.in, address)
 		}
-		before.accept, now.accept = nil, nil
+		before.accept, now.accept, before.lacks, now.lacks = nil, nil, nil, nil
 		if ok && !reflect.DeepEqual(before, now) {
 			soft.out = append(soft.out, address)
 		}
@@ -87,13 +88,19 @@ func (s *Speaker) setPolicies(ctx context.Context, peers []bgp.Peer) (softly, er
 }
 
 func (s *Speaker) peerPolicy(p bgp.Peer) peerPolicy {
-	return peerPolicy{
+	policy := peerPolicy{
 		accept:     bgp.Sequence(p.Import, s.config.Accept),
 		announce:   p.Export,
 		attributes: p.Attributes,
 		internal:   p.ASN == s.config.ASN,
 		beside:     s.beside(p),
 	}
+	for f, next := range policy.beside {
+		if !next.IsValid() && slices.ContainsFunc(s.config.Announce, func(a bgp.Announcement) bool { return bgp.FamilyOf(a.Prefix) == f }) {
+			policy.lacks = append(policy.lacks, f)
+		}
+	}
+	return policy
 }
 
 // refresh has GoBGP judge again what it has and what it has sent, without a new session.
