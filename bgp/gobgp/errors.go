@@ -73,8 +73,6 @@ func (h *logHandler) learn(r slog.Record) {
 		reason, how = "the peer accepts TCP and closes it again: it does not know our address, or waits after an earlier error", guessed
 	case "hold timer expired":
 		reason = "hold timer expired"
-	case "graceful restart timer expired":
-		reason, how = "the peer did not come back within its restart time", guessed
 	case "Session will be reset due to malformed BGP message", "Session will be reset due to malformed BGP Header",
 		"Session will be reset due to malformed BGP update message":
 		reason, how = "malformed message from the peer: "+values["Error"].String(), stated

@@ -26,6 +26,11 @@ type hops struct {
 
 type hop struct{ peer, next netip.Addr }
 
+// includes says whether one of the paths is from the peer.
+func (h *hops) includes(peer netip.Addr) bool {
+	return slices.ContainsFunc(h.from, func(h hop) bool { return h.peer == peer })
+}
+
 func newTable() table {
 	return table{routes: newPrefixMap[*hops](), shared: map[string]*hops{}}
 }
@@ -109,7 +114,11 @@ func (s *Speaker) pathsSelected(in *instance, paths []*apiutil.Path) {
 			continue
 		}
 		var next netip.Addr
-		if n := s.sessions[path.PeerAddress]; !path.Withdrawal && n != nil && !n.over {
+		n := s.sessions[path.PeerAddress]
+		if n != nil && n.keeps(nlri.Prefix, path.Withdrawal) {
+			continue
+		}
+		if !path.Withdrawal && n != nil && !n.over {
 			next = nextHop(path)
 		}
 		changed = s.learned.set(nlri.Prefix, path.PeerAddress, next) || changed

@@ -43,6 +43,7 @@ func (s *Speaker) removePeers(ctx context.Context, peers []bgp.Peer) error {
 		}
 		s.mu.Lock()
 		n.deafen()
+		s.release(n, allFamilies...)
 		if next != nil {
 			s.sessions[address] = next
 		} else {
@@ -71,7 +72,7 @@ func (s *Speaker) startOver(n *session, wanted bgp.Peer) *session {
 	next := newSession(wanted, s.config.GracefulRestart.Offered())
 	next.everUp = n.everUp
 	next.state.Flaps, next.state.Since, next.state.LastError = n.state.Flaps, n.state.Since, reason
-	if n.up.Load() {
+	if next.hasty = n.up.Load(); next.hasty {
 		next.state.Flaps++
 		next.state.Since = time.Now()
 	}

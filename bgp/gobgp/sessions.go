@@ -32,7 +32,13 @@ type session struct {
 	over     bool // the peer has sent more than MaxPrefixes: closed until its configuration changes
 	endOfRIB []bgp.Family
 	received received
-	ear      *net.IPConn // hears the peer for a while; nil: it does not
+	// graceful are the families whose routes stay for restartTime when the peer goes away, and kept are those that do.
+	graceful    []bgp.Family
+	restartTime time.Duration
+	kept        prefixMap[struct{}]
+	patience    *time.Timer // ends when restartTime is over
+	hasty       bool        // a collision may begin it anew
+	ear         *net.IPConn // hears the peer for a while; nil: it does not
 }
 
 func newSession(peer bgp.Peer, restart bgp.GracefulRestart) *session {
@@ -118,17 +124,27 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	}
 	state := sessionStates[e.SessionState]
 	if state != bgp.Established {
-		if n.up.Load() {
+		up := n.up.Load()
+		if up {
 			s.log.Info("BGP session down", "peer", n.peer.Name, "address", n.peer.Address, "reason", n.state.LastError)
 			n.told = []string{n.state.LastError}
+			if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART {
+				s.keep(in, n)
+			} else {
+				s.release(n, allFamilies...)
+				n.received.clear()
+			}
 		}
 		if e.DisconnectReason == api.PeerState_DISCONNECT_REASON_INVALID_MSG {
 			go s.overhear(n)
 		}
 		n.down(state)
-		// What a restarting peer had sent stays until it has told all again, or is late.
-		if e.DisconnectReason != api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && state == bgp.Idle {
-			n.received.clear()
+		switch {
+		case up && n.broke(e.DisconnectReason):
+			go s.again(in, n, true)
+		case !up && n.collided(state, e.DisconnectReason):
+			n.hasty = false
+			go s.again(in, n, false)
 		}
 		s.touch()
 		return
@@ -138,6 +154,12 @@ func (s *Speaker) sessionChanged(in *instance, e *apiutil.PeerState) {
 	n.received.next()
 	n.state.State, n.state.Since, n.state.RouterID = state, time.Now(), e.RouterID
 	n.state.Families, n.state.GracefulRestart = negotiated(n.peer.Families, e.RemoteCap)
+	n.graceful, n.restartTime = graceful(e.RemoteCap)
+	for _, f := range allFamilies {
+		if !slices.Contains(n.graceful, f) {
+			s.release(n, f) // the peer will not say that it has told all
+		}
+	}
 	s.log.Info("BGP session up", "peer", n.peer.Name, "address", n.peer.Address, "families", fmt.Sprint(n.state.Families))
 	s.touch()
 	go s.established(in, n.peer.Address, true)
@@ -240,5 +262,6 @@ func (s *Speaker) endOfRIB(in *instance, end *apiutil.Path) {
 		n.endOfRIB = append(n.endOfRIB, f)
 	}
 	n.received.sweep(f)
+	s.release(n, f)
 	s.touch()
 }
