@@ -19,7 +19,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -43,12 +42,12 @@ type Options struct {
 	Log                           *slog.Logger
 }
 
-// Run works until ctx ends. An error is a reason to start anew: the API server refuses, an address is taken, or another
-// replica has the Lease. There is one Run in a process, because the metrics are the process's.
-//
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=waymark-system,resources=leases,verbs=get;create;update
 // +kubebuilder:rbac:groups="",namespace=waymark-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Run works until ctx ends. An error is a reason to start anew: the API server refuses, an address is taken, or another
+// replica has the Lease. There is one Run in a process, because the metrics are the process's.
 func Run(ctx context.Context, api *rest.Config, o Options) error {
 	log := logr.FromSlogHandler(o.Log.Handler())
 	ctrl.SetLogger(log)
@@ -57,16 +56,14 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	warm := true
 	m, err := ctrl.NewManager(api, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
 		Cache: cache.Options{
-			ByObject:                    map[client.Object]cache.ByObject{&corev1.Node{}: {Transform: trimNode}},
-			DefaultTransform:            cache.TransformStripManagedFields(),
+			DefaultTransform:            trim,
+			NewInformer:                 newInformer,
 			ReaderFailOnMissingInformer: true, // a kind that nobody meant to watch
 		},
-		Controller:                    config.Controller{EnableWarmup: &warm}, // a standby has read everything when its turn comes
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              Name,
 		LeaderElectionNamespace:       o.Namespace,
@@ -79,6 +76,15 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 	})
 	if err != nil {
 		return fmt.Errorf("prepare the controller: %w", err)
+	}
+	// All kinds are read before there is a Lease: a standby knows everything when its turn comes.
+	for _, kind := range []client.Object{
+		&corev1.Node{}, &v1alpha1.NodeRoutingState{}, &v1alpha1.NodeRole{}, &v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{},
+		&v1alpha1.EgressPolicy{}, &v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{},
+	} {
+		if _, err := m.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("watch %T: %w", kind, err)
+		}
 	}
 	events := m.GetEventRecorder(Name)
 	err = errors.Join(

@@ -62,7 +62,7 @@ func start(t *testing.T) cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.Background()) // what is cleaned up still needs it
 	ended := make(chan error)
 	go func() {
 		ended <- Run(ctx, rest.CopyConfig(api), Options{

@@ -23,11 +23,11 @@ import (
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
-// nodeRoles keeps the labels of NodeRoles on nodes.
-//
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoles,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoles/status,verbs=patch
+
+// nodeRoles keeps the labels of NodeRoles on nodes.
 type nodeRoles struct{ client.Client }
 
 // finalizer holds a NodeRole that is deleted until its labels are removed.

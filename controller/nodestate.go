@@ -18,12 +18,12 @@ import (
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
-// nodeStates keeps one NodeRoutingState for each Node, with the verdicts on its PodCIDRs. All nodes are judged in one pass,
-// because one Node may change the verdict on any other.
-//
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=datacenternetworks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates,verbs=get;list;watch;create;patch;delete
+
+// nodeStates keeps one NodeRoutingState for each Node, with the verdicts on its PodCIDRs. All nodes are judged in one pass,
+// because one Node may change the verdict on any other.
 type nodeStates struct {
 	client.Client
 	events events.EventRecorder

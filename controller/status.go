@@ -16,10 +16,10 @@ import (
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
-// statuses adds up what the nodes report, in the status of BGPPeers and EgressPolicies.
-//
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates;bgppeers;egresspolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=bgppeers/status;egresspolicies/status,verbs=patch
+
+// statuses adds up what the nodes report, in the status of BGPPeers and EgressPolicies.
 type statuses struct{ client.Client }
 
 const addUpTogether = time.Second

@@ -17,10 +17,10 @@ import (
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
-// taints removes the taint waymark.io/not-ready from new nodes when they have settled.
-//
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates;bgpconfigurations;egresspolicies,verbs=get;list;watch
+
+// taints removes the taint waymark.io/not-ready from new nodes when they have settled.
 type taints struct{ client.Client }
 
 // lookAgain is after how long a node is looked at again that waits for something else than a report of its own.

@@ -20,19 +20,19 @@ import (
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
-// validity says of every object, in its condition Valid and by Events, whether it is good by itself and beside the others,
-// and whether the nodes can put it in force. It reads no Secrets: the nodes that need one report that it is missing.
-//
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations;bgppeers;egresspolicies;addresspools;datacenternetworks;noderoles,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations/status;bgppeers/status;egresspolicies/status;addresspools/status;datacenternetworks/status;noderoles/status,verbs=patch
+
+// validity says of every object, in its condition Valid and by Events, whether it is good by itself and beside the others,
+// and whether the nodes can put it in force. It reads no Secrets: the nodes that need one report that it is missing.
 type validity struct {
 	client.Client
 	events events.EventRecorder
 }
 
-const validateTogether = 300 * time.Millisecond
+const validateTogether = 500 * time.Millisecond
 
 func (r *validity) setup(m ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(m).Named("validation").

@@ -36,7 +36,7 @@ func start(t *testing.T, kube *nettest.Kube, port int) replica {
 	}
 	r := replica{metrics: fmt.Sprintf("127.0.0.1:%d", port)}
 	r.Process = nettest.Self.Start(t, "env", asProgram+"=1", self, "--kubeconfig", kube.Admin, "--metrics-address", r.metrics, "--health-address", "0",
-		"--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "500ms")
+		"--lease-duration", "3s", "--renew-deadline", "2s", "--retry-period", "300ms")
 	return r
 }
 
