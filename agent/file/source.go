@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -142,6 +143,12 @@ func (s *Source) take(w *watch, e fsnotify.Event) bool {
 
 func (s *Source) publish() {
 	snapshot := s.directory.snapshot()
+	for _, p := range agent.Check(snapshot) {
+		// Whatever concerns the node itself, and peers with it, the agent finds when it decides.
+		if kind, _, _ := strings.Cut(p.Object, "/"); kind == "AddressPool" || kind == "EgressPolicy" || kind == "NodeRole" {
+			snapshot.Problems = append(snapshot.Problems, p)
+		}
+	}
 	s.mu.Lock()
 	s.snapshot, s.errors = snapshot, s.directory.errors
 	s.mu.Unlock()

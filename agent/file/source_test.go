@@ -109,6 +109,22 @@ func TestFilesComeChangeAndGo(t *testing.T) {
 	expect(t, s, "")
 }
 
+func TestObjectsBesideEachOther(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := follow(t, dir)
+	pool := "apiVersion: waymark.io/v1alpha1\nkind: AddressPool\nmetadata: {name: %s}\nspec: {cidrs: [%s], use: Egress}\n"
+	put(t, filepath.Join(dir, "a.yaml"), fmt.Sprintf(pool, "a", "10.132.2.240/29"))
+	put(t, filepath.Join(dir, "b.yaml"), fmt.Sprintf(pool, "b", "10.132.2.0/24"))
+	expectProblem(t, s, "AddressPool/b: Overlap: 10.132.2.0/24 of AddressPool b overlaps 10.132.2.240/29 of AddressPool a")
+	must(t, os.Remove(filepath.Join(dir, "a.yaml")))
+	nettest.Eventually(t, 15*time.Second, func() error {
+		if problems := s.Snapshot().Problems; len(problems) > 0 {
+			return fmt.Errorf("problems %v", problems)
+		}
+		return nil
+	})
+}
+
 // TestSlowWriter: what is written so far is good by itself, again and again, and yet is not taken for the file.
 func TestSlowWriter(t *testing.T) {
 	dir := t.TempDir()
