@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/waymark-bgp/waymark/hack/measure"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
@@ -17,7 +18,7 @@ const (
 )
 
 // node makes the node.
-func node(s *scope) nettest.NS {
+func node(s *measure.Scope) nettest.NS {
 	ns := nettest.New(s, "node")
 	nettest.Join(s, nettest.Self, cable, []string{datacenterAddr + "/30"}, ns, "eth0", []string{nodeAddr + "/30"})
 	return ns
@@ -30,7 +31,7 @@ type agent struct {
 }
 
 // startAgent starts the agent of this work tree, and waymark-bfd before it if the peer's lines ask for it.
-func startAgent(s *scope, ns nettest.NS, peer ...string) agent {
+func startAgent(s *measure.Scope, ns nettest.NS, peer ...string) agent {
 	a := agent{manifests: s.TempDir(), runDir: s.TempDir()}
 	a.node(s, firstPodCIDR)
 	a.write(s, "bgp.yaml", `
@@ -59,7 +60,7 @@ spec:
 const firstPodCIDR = "10.244.0.0/24"
 
 // node writes the Node object.
-func (a agent) node(s *scope, podCIDR string) {
+func (a agent) node(s *measure.Scope, podCIDR string) {
 	a.write(s, "node.yaml", `
 apiVersion: v1
 kind: Node
@@ -70,10 +71,10 @@ status: {addresses: [{type: InternalIP, address: `+nodeAddr+`}]}
 }
 
 // write replaces a manifest in one step.
-func (a agent) write(s *scope, name, text string) {
+func (a agent) write(s *measure.Scope, name, text string) {
 	temporary := filepath.Join(a.runDir, name)
-	s.check(os.WriteFile(temporary, []byte(text), 0o600), "write a manifest")
-	s.check(os.Rename(temporary, filepath.Join(a.manifests, name)), "write a manifest")
+	s.Check(os.WriteFile(temporary, []byte(text), 0o600), "write a manifest")
+	s.Check(os.Rename(temporary, filepath.Join(a.manifests, name)), "write a manifest")
 }
 
 const learnerBIRD = `
@@ -101,12 +102,12 @@ exit
 // soon as BFD says so, graceful restart or not.
 type reflector struct {
 	name  string
-	start func(s *scope)
+	start func(s *measure.Scope)
 }
 
 var reflectors = []reflector{
-	{"BIRD", func(s *scope) { nettest.StartBIRD(s, nettest.Self, reflectorBIRD) }},
-	{"FRR", func(s *scope) { nettest.StartFRR(s, nettest.Self, true, reflectorFRR) }},
+	{"BIRD", func(s *measure.Scope) { nettest.StartBIRD(s, nettest.Self, reflectorBIRD) }},
+	{"FRR", func(s *measure.Scope) { nettest.StartFRR(s, nettest.Self, true, reflectorFRR) }},
 }
 
 const reflectorBIRD = `

@@ -8,29 +8,30 @@ import (
 	"strings"
 	"time"
 
+	"github.com/waymark-bgp/waymark/hack/measure"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
 // learned is what it took to bring routes into the kernel.
 type learned struct {
 	took time.Duration // from the first byte of the first UPDATE until the kernel has all routes
-	usage
+	measure.Usage
 }
 
 // learner is who is to learn. It returns the processes of which it consists.
 type learner struct {
 	name  string
-	start func(s *scope, ns nettest.NS) []*nettest.Process
+	start func(s *measure.Scope, ns nettest.NS) []*nettest.Process
 }
 
 var learners = []learner{
-	{"waymark-agent", func(s *scope, ns nettest.NS) []*nettest.Process {
+	{"waymark-agent", func(s *measure.Scope, ns nettest.NS) []*nettest.Process {
 		return []*nettest.Process{startAgent(s, ns).Process}
 	}},
-	{"BIRD", func(s *scope, ns nettest.NS) []*nettest.Process {
+	{"BIRD", func(s *measure.Scope, ns nettest.NS) []*nettest.Process {
 		return []*nettest.Process{nettest.StartBIRD(s, ns, learnerBIRD).Process}
 	}},
-	{"FRR (bgpd and zebra)", func(s *scope, ns nettest.NS) []*nettest.Process {
+	{"FRR (bgpd and zebra)", func(s *measure.Scope, ns nettest.NS) []*nettest.Process {
 		frr := nettest.StartFRR(s, ns, false, learnerFRR)
 		return []*nettest.Process{frr.Zebra, frr.BGP}
 	}},
@@ -42,29 +43,29 @@ const (
 )
 
 // learn measures one learner with n routes.
-func (l learner) learn(s *scope, n int) learned {
+func (l learner) learn(s *measure.Scope, n int) learned {
 	text, err := updates(n)
-	s.check(err, "write the UPDATEs")
+	s.Check(err, "write the UPDATEs")
 	ns := node(s)
 	f, err := listen()
-	s.check(err, "listen for BGP")
+	s.Check(err, "listen for BGP")
 	s.Cleanup(f.close)
 	processes := l.start(s, ns)
-	s.check(f.established(processes[0]), l.name)
+	s.Check(f.established(processes[0]), l.name)
 	time.Sleep(quiet)
-	before, err := usageOf(processes)
-	s.check(err, l.name)
+	before, err := measure.UsageOf(processes)
+	s.Check(err, l.name)
 	pid := processes[0].Pid()
-	others, err := routesSeen(pid)
-	s.check(err, "count the kernel's routes")
+	others, err := measure.RoutesSeen(pid)
+	s.Check(err, "count the kernel's routes")
 	begin := time.Now()
 	go func() { _, _ = f.conn.Write(text) }() // if it fails, routes will be missing
-	s.check(await(pid, others+n), l.name)
+	s.Check(await(pid, others+n), l.name)
 	took := time.Since(begin)
 	time.Sleep(after)
-	used, err := usageOf(processes)
-	s.check(err, l.name)
-	used.cpu -= before.cpu
+	used, err := measure.UsageOf(processes)
+	s.Check(err, l.name)
+	used.CPU -= before.CPU
 	return learned{took, used}
 }
 
@@ -73,7 +74,7 @@ func await(pid, n int) error {
 	const patience = time.Minute
 	for begin := time.Now(); ; {
 		looking := time.Now()
-		have, err := routesSeen(pid)
+		have, err := measure.RoutesSeen(pid)
 		if err != nil || have == n {
 			return err
 		}
@@ -85,18 +86,18 @@ func await(pid, n int) error {
 }
 
 // floor measures how long the kernel takes for n routes when nobody has to learn them.
-func floor(s *scope, n int) learned {
+func floor(s *measure.Scope, n int) learned {
 	ns := node(s)
 	var text strings.Builder
 	for _, p := range prefixes(n) {
 		fmt.Fprintf(&text, "route add %s via %s proto 179 metric 200\n", p, netip.MustParseAddr(datacenterAddr))
 	}
 	batch := filepath.Join(s.TempDir(), "batch")
-	s.check(os.WriteFile(batch, []byte(text.String()), 0o600), "write the batch")
+	s.Check(os.WriteFile(batch, []byte(text.String()), 0o600), "write the batch")
 	cmd := ns.Command("ip", "-batch", batch)
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
 	took := time.Since(begin)
-	s.check(err, "ip -batch: "+string(out))
-	return learned{took, usage{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}}
+	s.Check(err, "ip -batch: "+string(out))
+	return learned{took, measure.Usage{CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}}
 }

@@ -4,14 +4,12 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
+	"github.com/waymark-bgp/waymark/hack/measure"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
@@ -42,41 +40,15 @@ func main() {
 		os.Exit(2)
 	}
 	nettest.Isolate()
-	os.Exit(isolated(*runs, *changes, *deaths))
-}
-
-// isolated returns the exit code: 1 when something could not be measured. A target that is missed is a result.
-func isolated(runs, changes, deaths int) int {
-	dir, err := os.MkdirTemp("", "waymark-bench-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		<-interrupted
-		_ = os.RemoveAll(dir)
-		os.Exit(130) // and with this first process of the namespace everything in it
-	}()
-	err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("TMPDIR", dir)) // FRR's user has its directories in it too
-	if err == nil {
-		err = bench(runs, changes, deaths)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		return 1
-	}
-	return 0
+	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths) }))
 }
 
 func bench(runs, changes, deaths int) error {
 	begin := time.Now()
-	fmt.Print(machine())
+	fmt.Print(measure.Machine())
 	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all;\n"+
 		"memory and CPU time are read %v after the table is complete\n", runs, asPaths, perUpdate, after)
-	var verdicts []verdict
+	var verdicts []measure.Verdict
 	for _, target := range targets {
 		v, err := benchLearn(runs, target.routes, target.took, target.resident)
 		if err != nil {
@@ -95,58 +67,55 @@ func bench(runs, changes, deaths int) error {
 		return err
 	}
 	verdicts = append(verdicts, v...)
-	verdictTable(os.Stdout, verdicts)
+	measure.PrintVerdicts(os.Stdout, verdicts)
 	fmt.Printf("\nmeasured in %v\n", time.Since(begin).Round(time.Second))
 	return nil
 }
 
 // benchLearn measures everybody in turns, so that what else the machine does touches all alike.
-func benchLearn(runs, n int, tookTarget time.Duration, residentTarget int) ([]verdict, error) {
+func benchLearn(runs, n int, tookTarget time.Duration, residentTarget int) ([]measure.Verdict, error) {
 	results := map[string][]learned{}
 	names := []string{floorName}
 	for run := range runs {
-		progress("%d routes, run %d of %d", n, run+1, runs)
-		if err := measure(func(s *scope) { results[floorName] = append(results[floorName], floor(s, n)) }); err != nil {
+		measure.Progress("%d routes, run %d of %d", n, run+1, runs)
+		if err := measure.In(func(s *measure.Scope) { results[floorName] = append(results[floorName], floor(s, n)) }); err != nil {
 			return nil, err
 		}
 		for _, l := range learners {
 			if run == 0 {
 				names = append(names, l.name)
 			}
-			if err := measure(func(s *scope) { results[l.name] = append(results[l.name], l.learn(s, n)) }); err != nil {
+			if err := measure.In(func(s *measure.Scope) { results[l.name] = append(results[l.name], l.learn(s, n)) }); err != nil {
 				return nil, fmt.Errorf("%s with %d routes: %w", l.name, n, err)
 			}
 		}
 	}
 	learnedTable(os.Stdout, n, names, results)
 	ours := results[learners[0].name]
-	took := median(each(ours, func(l learned) time.Duration { return l.took }))
-	resident := median(each(ours, func(l learned) int { return l.resident }))
-	return []verdict{
-		{fmt.Sprintf("%d routes in the kernel", n), seconds(took), "at most " + seconds(tookTarget), took <= tookTarget},
-		{fmt.Sprintf("resident with %d routes", n), megabytes(resident), "at most " + megabytes(residentTarget), resident <= residentTarget},
+	took := measure.Median(measure.Each(ours, func(l learned) time.Duration { return l.took }))
+	resident := measure.Median(measure.Each(ours, func(l learned) int { return l.Resident }))
+	return []measure.Verdict{
+		measure.AtMost(fmt.Sprintf("%d routes in the kernel", n), took, tookTarget, measure.Seconds),
+		measure.AtMost(fmt.Sprintf("resident with %d routes", n), resident, residentTarget, measure.Megabytes),
 	}, nil
 }
 
 // benchFollow measures n times with each reflector how it follows the node, and judges the slower one by a percentile.
-func benchFollow(what string, n int, follow func(reflector, *scope, int) []time.Duration, percent int, target time.Duration) ([]verdict, error) {
+func benchFollow(what string, n int, follow func(reflector, *measure.Scope, int) []time.Duration, percent int, target time.Duration) ([]measure.Verdict, error) {
 	if n == 0 {
 		return nil, nil
 	}
 	results := map[string][]time.Duration{}
 	var slowest time.Duration
 	for _, r := range reflectors {
-		progress("%s: %s, %d times", r.name, what, n)
-		if err := measure(func(s *scope) { results[r.name] = follow(r, s, n) }); err != nil {
+		measure.Progress("%s: %s, %d times", r.name, what, n)
+		if err := measure.In(func(s *measure.Scope) { results[r.name] = follow(r, s, n) }); err != nil {
 			return nil, fmt.Errorf("%s: %w", what, err)
 		}
-		slowest = max(slowest, percentile(results[r.name], percent))
+		slowest = max(slowest, measure.Percentile(results[r.name], percent))
 	}
 	latencyTable(os.Stdout, what, results)
-	return []verdict{{
-		fmt.Sprintf("%s, percentile %d", what, percent), seconds(slowest), "at most " + seconds(target), slowest <= target,
-	}}, nil
+	return []measure.Verdict{
+		measure.AtMost(fmt.Sprintf("%s, percentile %d", what, percent), slowest, target, measure.Seconds),
+	}, nil
 }
-
-// progress tells a person who waits.
-func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

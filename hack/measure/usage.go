@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"fmt"
@@ -10,18 +10,18 @@ import (
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
-// usage is what processes take.
-type usage struct {
-	resident, anonymous, peak int // bytes
-	cpu                       time.Duration
+// Usage is what processes take.
+type Usage struct {
+	Resident, Anonymous, Peak int // bytes
+	CPU                       time.Duration
 }
 
 // clockTick is the unit of CPU time in /proc/PID/stat (USER_HZ, 100 on every architecture that Go and Linux share).
 const clockTick = 10 * time.Millisecond
 
-// usageOf adds up what processes take now.
-func usageOf(processes []*nettest.Process) (usage, error) {
-	var sum usage
+// UsageOf adds up what processes take now.
+func UsageOf(processes []*nettest.Process) (Usage, error) {
+	var sum Usage
 	for _, p := range processes {
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
 		if err != nil {
@@ -29,7 +29,7 @@ func usageOf(processes []*nettest.Process) (usage, error) {
 		}
 		for line := range strings.Lines(string(status)) {
 			key, value, _ := strings.Cut(line, ":")
-			into := map[string]*int{"VmRSS": &sum.resident, "RssAnon": &sum.anonymous, "VmHWM": &sum.peak}[key]
+			into := map[string]*int{"VmRSS": &sum.Resident, "RssAnon": &sum.Anonymous, "VmHWM": &sum.Peak}[key]
 			if into == nil {
 				continue
 			}
@@ -50,15 +50,15 @@ func usageOf(processes []*nettest.Process) (usage, error) {
 			if err != nil {
 				return sum, fmt.Errorf("read CPU time %q: %w", field, err)
 			}
-			sum.cpu += time.Duration(ticks) * clockTick
+			sum.CPU += time.Duration(ticks) * clockTick
 		}
 	}
 	return sum, nil
 }
 
-// routesSeen counts the IPv4 routes in the network namespace of a process. The kernel walks its tree to answer, without
+// RoutesSeen counts the IPv4 routes in the network namespace of a process. The kernel walks its tree to answer, without
 // building a message for each route, so that looking often costs little.
-func routesSeen(pid int) (int, error) {
+func RoutesSeen(pid int) (int, error) {
 	path := fmt.Sprintf("/proc/%d/net/fib_triestat", pid)
 	text, err := os.ReadFile(path)
 	if err != nil {

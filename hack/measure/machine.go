@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// machine says on what and of what this was measured.
-func machine() string {
+// Machine says on what and of what this was measured.
+func Machine() string {
 	return fmt.Sprintf("%d CPUs (%s), %s of memory, Linux %s, load %s before\nwaymark %s (%s), %s, FRR %s, %s\n",
 		runtime.NumCPU(), field("/proc/cpuinfo", "model name"), field("/proc/meminfo", "MemTotal"), strings.TrimSpace(read("/proc/sys/kernel/osrelease")),
 		strings.Join(strings.Fields(read("/proc/loadavg"))[:3], " "),
