@@ -23,6 +23,7 @@ type Kube struct {
 	ns      NS
 	dir     string
 	address string
+	flags   []string
 	etcd    *Process
 	api     *Process
 }
@@ -37,10 +38,10 @@ const (
 const adminToken = "admin"
 
 // StartKube starts etcd and the API server in ns, where address is an address that the API server is reached at, and waits
-// until it is ready.
-func StartKube(t testing.TB, ns NS, address string) *Kube {
+// until it is ready. Flags are more flags of the API server.
+func StartKube(t testing.TB, ns NS, address string, flags ...string) *Kube {
 	t.Helper()
-	k := &Kube{ns: ns, dir: t.TempDir(), address: address}
+	k := &Kube{ns: ns, dir: t.TempDir(), address: address, flags: flags}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -69,12 +70,13 @@ func (k *Kube) KillEtcd() { k.etcd.Kill() }
 func (k *Kube) StartAPI(t testing.TB) {
 	t.Helper()
 	file := func(name string) string { return filepath.Join(k.dir, name) }
-	k.api = k.ns.Start(t, KubeTool("kube-apiserver"),
-		"--etcd-servers", "http://127.0.0.1:"+etcdPort, "--secure-port", kubePort, "--bind-address", "0.0.0.0",
+	k.api = k.ns.Start(t, KubeTool("kube-apiserver"), append([]string{
+		"--etcd-servers", "http://127.0.0.1:" + etcdPort, "--secure-port", kubePort, "--bind-address", "0.0.0.0",
 		"--advertise-address", k.address, "--cert-dir", k.dir, "--service-cluster-ip-range", "10.96.0.0/16",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", file("sa.key"),
 		"--service-account-signing-key-file", file("sa.key"), "--token-auth-file", file("tokens.csv"),
-		"--authorization-mode", "Node,RBAC", "--allow-privileged", "--shutdown-delay-duration", "0s", "-v", "0")
+		"--authorization-mode", "Node,RBAC", "--allow-privileged", "--shutdown-delay-duration", "0s", "-v", "0",
+	}, k.flags...)...)
 	Eventually(t, 60*time.Second, func() error {
 		out, err := k.ns.Try("curl", "-sS", "--max-time", "2", "--cacert", file("apiserver.crt"), "-H", "Authorization: Bearer "+adminToken,
 			"-w", "%{http_code}", "-o", "/dev/null", "https://"+k.address+":"+kubePort+"/readyz")
