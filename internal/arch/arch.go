@@ -27,13 +27,14 @@ var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/nettest",
 
 // only says who may import a module, besides its own subpackages: the directories and what is below them.
 var only = map[string][]string{
-	"github.com/osrg/gobgp":          {"bgp/gobgp", "hack", "internal/nettest"},
-	"github.com/vishvananda/netlink": {"route/kernel"},
-	"sigs.k8s.io/knftables":          {"nat/nftables"},
-	"github.com/coreos/go-iptables":  {"nat/iptables"},
-	"k8s.io/client-go":               kubernetes,
-	"sigs.k8s.io/controller-runtime": kubernetes,
-	module + "/internal/nettest":     {"hack"},
+	"github.com/osrg/gobgp":           {"bgp/gobgp", "hack", "internal/nettest"},
+	"github.com/vishvananda/netlink":  {"route/kernel"},
+	"sigs.k8s.io/knftables":           {"nat/nftables"},
+	"github.com/coreos/go-iptables":   {"nat/iptables"},
+	"k8s.io/client-go":                kubernetes,
+	"sigs.k8s.io/controller-runtime":  kubernetes,
+	module + "/internal/nettest":      {"hack"},
+	module + "/internal/controlplane": {"hack", "internal/nettest"},
 }
 
 // enders may end the process; everybody else returns an error.

@@ -2,10 +2,6 @@ package nettest
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -13,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/waymark-bgp/waymark/internal/controlplane"
 )
 
 // Kube is a real control plane: etcd, kube-apiserver, kube-controller-manager. `make tools` builds the latter two.
@@ -20,47 +18,35 @@ type Kube struct {
 	// Admin is a kubeconfig that may do everything.
 	Admin string
 
-	ns      NS
-	dir     string
-	address string
-	flags   []string
-	etcd    *Process
-	api     *Process
+	ns    NS
+	plane controlplane.ControlPlane
+	etcd  *Process
+	api   *Process
 }
 
-// Ports of the control plane.
-const (
-	kubePort     = "6443"
-	etcdPort     = "2379"
-	etcdPeerPort = "2380"
-)
-
-const adminToken = "admin"
-
 // StartKube starts etcd and the API server in ns, where address is an address that the API server is reached at, and waits
-// until it is ready. Flags are more flags of the API server.
-func StartKube(t testing.TB, ns NS, address string, flags ...string) *Kube {
+// until it is ready.
+func StartKube(t testing.TB, ns NS, address string) *Kube {
 	t.Helper()
-	k := &Kube{ns: ns, dir: t.TempDir(), address: address, flags: flags}
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
+	plane := controlplane.ControlPlane{Dir: t.TempDir(), Tools: filepath.Dir(KubeTool("kubectl")), Address: address}
+	if err := plane.Prepare(); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, k.dir, "sa.key", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
-	writeFile(t, k.dir, "tokens.csv", adminToken+",admin,admin,system:masters\n")
+	k := &Kube{Admin: plane.Admin(), ns: ns, plane: plane}
 	k.StartEtcd(t)
 	k.StartAPI(t)
-	k.Admin = k.Kubeconfig(t, adminToken)
 	return k
 }
 
 // StartEtcd starts etcd, again too, with the data it had.
 func (k *Kube) StartEtcd(t testing.TB) {
 	t.Helper()
-	client, peer := "http://127.0.0.1:"+etcdPort, "http://127.0.0.1:"+etcdPeerPort
-	k.etcd = k.ns.Start(t, "etcd", "--data-dir", filepath.Join(k.dir, "etcd"), "--listen-client-urls", client,
-		"--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-		"--initial-cluster", "default="+peer, "--log-level", "error")
+	k.etcd = k.run(t, k.plane.Etcd())
+}
+
+func (k *Kube) run(t testing.TB, command []string) *Process {
+	t.Helper()
+	return k.ns.Start(t, command[0], command[1:]...)
 }
 
 // KillEtcd ends etcd with SIGKILL.
@@ -69,17 +55,10 @@ func (k *Kube) KillEtcd() { k.etcd.Kill() }
 // StartAPI starts the API server, again too, and waits until it is ready.
 func (k *Kube) StartAPI(t testing.TB) {
 	t.Helper()
-	file := func(name string) string { return filepath.Join(k.dir, name) }
-	k.api = k.ns.Start(t, KubeTool("kube-apiserver"), append([]string{
-		"--etcd-servers", "http://127.0.0.1:" + etcdPort, "--secure-port", kubePort, "--bind-address", "0.0.0.0",
-		"--advertise-address", k.address, "--cert-dir", k.dir, "--service-cluster-ip-range", "10.96.0.0/16",
-		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", file("sa.key"),
-		"--service-account-signing-key-file", file("sa.key"), "--token-auth-file", file("tokens.csv"),
-		"--authorization-mode", "Node,RBAC", "--allow-privileged", "--shutdown-delay-duration", "0s", "-v", "0",
-	}, k.flags...)...)
+	k.api = k.run(t, k.plane.APIServer())
+	ready := k.plane.Ready()
 	Eventually(t, 60*time.Second, func() error {
-		out, err := k.ns.Try("curl", "-sS", "--max-time", "2", "--cacert", file("apiserver.crt"), "-H", "Authorization: Bearer "+adminToken,
-			"-w", "%{http_code}", "-o", "/dev/null", "https://"+k.address+":"+kubePort+"/readyz")
+		out, err := k.ns.Try(ready[0], ready[1:]...)
 		if err == nil && out != fmt.Sprint(http.StatusOK) {
 			err = fmt.Errorf("the API server answers %s", out)
 		}
@@ -91,32 +70,16 @@ func (k *Kube) StartAPI(t testing.TB) {
 func (k *Kube) StopAPI() { _ = k.api.Stop() }
 
 // StartControllerManager starts the controllers that clusters have for nodes: PodCIDRs out of clusterCIDR, a list of at most
-// one prefix of each family, and the garbage collector.
-func (k *Kube) StartControllerManager(t testing.TB, clusterCIDR string) *Process {
+// one prefix of each family, and the garbage collector; and more by their names.
+func (k *Kube) StartControllerManager(t testing.TB, clusterCIDR string, more ...string) *Process {
 	t.Helper()
-	return k.ns.Start(t, KubeTool("kube-controller-manager"), "--kubeconfig", k.Admin, "--leader-elect=false",
-		"--allocate-node-cidrs", "--cluster-cidr", clusterCIDR, "--service-account-private-key-file", filepath.Join(k.dir, "sa.key"),
-		"--cert-dir", k.dir, "--controllers",
-		"node-ipam-controller,garbage-collector-controller,namespace-controller,serviceaccount-controller", "-v", "0")
+	return k.run(t, k.plane.ControllerManager(clusterCIDR, more...))
 }
 
 // Kubeconfig writes a kubeconfig with a bearer token and returns its path.
 func (k *Kube) Kubeconfig(t testing.TB, token string) string {
 	t.Helper()
-	dir := t.TempDir()
-	return writeFile(t, dir, "kubeconfig", fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters:
-- name: test
-  cluster: {server: "https://%s:%s", certificate-authority: %s}
-users:
-- name: test
-  user: {token: %s}
-contexts:
-- name: test
-  context: {cluster: test, user: test}
-current-context: test
-`, k.address, kubePort, filepath.Join(k.dir, "apiserver.crt"), token))
+	return writeFile(t, t.TempDir(), "kubeconfig", k.plane.Kubeconfig(k.plane.URL(), token))
 }
 
 // Kubectl runs kubectl as admin and returns its output.
@@ -132,7 +95,7 @@ func (k *Kube) Apply(t testing.TB, manifests string) {
 
 // KubectlAs runs kubectl with a kubeconfig and standard input.
 func (k *Kube) KubectlAs(kubeconfig, input string, args ...string) (string, error) {
-	cmd := k.ns.Command(KubeTool("kubectl"), append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(k.dir, "kubectl")}, args...)...)
+	cmd := k.ns.Command(KubeTool("kubectl"), append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(k.plane.Dir, "kubectl")}, args...)...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, errors bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errors
