@@ -5,7 +5,8 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/... github.com/osrg/gobgp/v4/cmd/gobgp
+    go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/... github.com/osrg/gobgp/v4/cmd/gobgp \
+    && ln -s waymark bin/kubectl-waymark
 
 # Debian, because the agent runs nft, which an image without a distribution has not; and the release that the tests run on.
 # iproute2 is for people: ip route show proto 179.

@@ -29,12 +29,25 @@ const accountsObjects = `
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}}
 ---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-2}}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: operator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waymark-viewer}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: operator}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: auditor}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: auditor}]
 `
 
 // TestAccounts sends with the accounts' tokens what they need, and what somebody who has stolen one would try.
 func TestAccounts(t *testing.T) {
 	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
 	install(t, k)
+	k.StartControllerManager(t, "10.244.0.0/16", "clusterrole-aggregation-controller")
 	k.Apply(t, accountsObjects)
 
 	token := func(account string, args ...string) string {
@@ -79,6 +92,12 @@ func TestAccounts(t *testing.T) {
 			return nil
 		})
 	}
+
+	// What is added to the role view comes by a controller.
+	nettest.Eventually(t, 30*time.Second, func() error {
+		_, err := k.Kubectl("get", "nrs", "--as", "auditor")
+		return err
+	})
 
 	const (
 		may       = ""
@@ -142,6 +161,18 @@ func TestAccounts(t *testing.T) {
 		{controller, nodeStatus, forbidden},
 		{controller, peer, forbidden},
 		{controller, "delete crd bgppeers.waymark.io", forbidden},
+
+		{k.Admin, "get waymark,nodes --as operator", may},
+		{k.Admin, "get pods,namespaces --all-namespaces --as operator", may},
+		{k.Admin, "get secrets --all-namespaces --as operator", forbidden},
+		{k.Admin, "get secret waymark-bgp --namespace waymark-system --as operator", forbidden},
+		{k.Admin, "delete nrs node-1 --as operator", forbidden},
+		{k.Admin, "--as operator " + peer, forbidden},
+		{k.Admin, "--as operator " + peerStatus, forbidden},
+		{k.Admin, "get waymark --as auditor", may},
+		{k.Admin, "get nodes --as auditor", forbidden},
+		{k.Admin, "get secret waymark-bgp --namespace waymark-system --as auditor", forbidden},
+		{k.Admin, "delete nrs node-1 --as auditor", forbidden},
 	} {
 		out, err := run(c.account, c.command)
 		switch {

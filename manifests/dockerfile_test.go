@@ -73,17 +73,19 @@ func wantSystem(t testing.TB, image string) {
 	}
 }
 
-// wantPrograms wants every program that a pod runs in the directory, static and with a version.
+// wantPrograms wants every program that a pod runs in the directory, and the plugin of kubectl, static and with a version.
 func wantPrograms(t testing.TB, dir string) {
 	t.Helper()
 	base := kustomize(t, "base")
+	programs := []string{"kubectl-waymark"}
 	for _, name := range []string{"DaemonSet/waymark-system/waymark-agent", "DaemonSet/waymark-system/waymark-bfd", "Deployment/waymark-system/waymark-controller"} {
-		var program string
 		if base[name].GetKind() == "DaemonSet" {
-			program = as[appsv1.DaemonSet](t, base[name]).Spec.Template.Spec.Containers[0].Command[0]
+			programs = append(programs, as[appsv1.DaemonSet](t, base[name]).Spec.Template.Spec.Containers[0].Command[0])
 		} else {
-			program = as[appsv1.Deployment](t, base[name]).Spec.Template.Spec.Containers[0].Command[0]
+			programs = append(programs, as[appsv1.Deployment](t, base[name]).Spec.Template.Spec.Containers[0].Command[0])
 		}
+	}
+	for _, program := range programs {
 		path := filepath.Join(dir, program)
 		if out, err := nettest.Self.Try(path, "--version"); err != nil || strings.Contains(out, "devel") || strings.Contains(out, "dirty") {
 			t.Errorf("%s --version: %v %s", program, err, out)
