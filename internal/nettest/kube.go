@@ -20,19 +20,20 @@ type Kube struct {
 
 	ns    NS
 	plane controlplane.ControlPlane
+	flags []string
 	etcd  *Process
 	api   *Process
 }
 
 // StartKube starts etcd and the API server in ns, where address is an address that the API server is reached at, and waits
-// until it is ready.
-func StartKube(t testing.TB, ns NS, address string) *Kube {
+// until it is ready. Flags are more flags of the API server.
+func StartKube(t testing.TB, ns NS, address string, flags ...string) *Kube {
 	t.Helper()
 	plane := controlplane.ControlPlane{Dir: t.TempDir(), Tools: filepath.Dir(KubeTool("kubectl")), Address: address}
 	if err := plane.Prepare(); err != nil {
 		t.Fatal(err)
 	}
-	k := &Kube{Admin: plane.Admin(), ns: ns, plane: plane}
+	k := &Kube{Admin: plane.Admin(), ns: ns, plane: plane, flags: flags}
 	k.StartEtcd(t)
 	k.StartAPI(t)
 	return k
@@ -55,7 +56,7 @@ func (k *Kube) KillEtcd() { k.etcd.Kill() }
 // StartAPI starts the API server, again too, and waits until it is ready.
 func (k *Kube) StartAPI(t testing.TB) {
 	t.Helper()
-	k.api = k.run(t, k.plane.APIServer())
+	k.api = k.run(t, append(k.plane.APIServer(), k.flags...))
 	ready := k.plane.Ready()
 	Eventually(t, 60*time.Second, func() error {
 		out, err := k.ns.Try(ready[0], ready[1:]...)
