@@ -226,10 +226,28 @@ func otherPodCIDR(t *testing.T, c *Cluster) {
 		}
 		return nil
 	})
+	// Somebody in the datacenter has the new one.
+	network := func(no string) {
+		t.Helper()
+		c.FRR.Configure(t, "router bgp 64512\n address-family ipv4 unicast\n  "+no+"network 10.244.77.0/24\n exit-address-family\nexit\n")
+	}
+	network("")
 	c.Register(c.T, n, "podCIDR: 10.244.77.0/24, podCIDRs: [10.244.77.0/24]")
 	if n.CIDR == before {
 		t.Fatalf("the new node has the old PodCIDR %s", before)
 	}
+	nettest.Eventually(t, 20*time.Second, func() error {
+		state, err := c.state(n.Name)
+		if gate := state.Status.Gate; err == nil && (gate.Open || gate.Reason != "Overlap" ||
+			!strings.Contains(gate.Message, "10.244.77.0/24 of route learned via "+routerAddr+" overlaps 10.244.77.0/24 of Node "+n.Name)) {
+			err = fmt.Errorf("the gate is %+v", gate)
+		}
+		return err
+	})
+	if out, err := c.FRR.Vtysh("show bgp ipv4 unicast 10.244.77.0/24"); err != nil || strings.Contains(out, "from "+n.Address) {
+		t.Errorf("a PodCIDR that somebody else has was announced: %v: %s", err, out)
+	}
+	network("no ")
 	c.Reachable(t, n)
 	c.Withdrawn(t, before)
 }
