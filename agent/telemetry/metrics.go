@@ -2,10 +2,12 @@ package telemetry
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/bfd"
 	"github.com/waymark-bgp/waymark/bgp"
 )
@@ -21,6 +23,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	info         = desc("info", "Always 1; the labels say what this agent is.", "node", "version", "nat_backend", "asn")
 	ready        = desc("ready", "Whether traffic may rely on this node: 1 or 0.")
+	gateOpen     = desc("gate_open", "Whether nothing is held back from being announced: 1 or 0.")
+	drain        = desc("drain", "Whether the node is in a phase of a drain: 1 or 0.", "phase")
+	restored     = desc("snapshot_restored", "Whether the objects in force come from the disk, because the API server cannot be reached: 1 or 0.")
 	sessions     = desc("bgp_sessions", "Number of BGP sessions in a state.", "state")
 	sessionUp    = desc("bgp_session_up", "Whether the BGP session is established: 1 or 0.", "peer", "address")
 	flaps        = desc("bgp_session_flaps_total", "Number of times the BGP session has left Established.", "peer")
@@ -53,6 +58,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(info, 1, s.Node, s.Version, s.Backend, strconv.FormatUint(uint64(s.ASN), 10))
 	gauge(ready, truth(s.Ready))
+	gauge(gateOpen, truth(s.Gate.Open))
+	for _, phase := range []string{v1alpha1.Draining, v1alpha1.Drained} {
+		gauge(drain, truth(s.Drain != nil && s.Drain.Phase == phase), strings.ToLower(phase))
+	}
+	gauge(restored, truth(!s.Restored.IsZero()))
 	states := map[bgp.SessionState]int{bgp.Idle: 0, bgp.Connect: 0, bgp.Active: 0, bgp.OpenSent: 0, bgp.OpenConfirm: 0, bgp.Established: 0}
 	for _, p := range s.Peers {
 		states[p.State]++
