@@ -109,6 +109,7 @@ type Agent struct {
 	settled  bool
 	draining draining
 	problems map[string]bool
+	later    *time.Timer // of lookAgain
 
 	mu     sync.Mutex
 	status Status
@@ -190,7 +191,8 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		host, err = a.Routes.Host()
 		return err
 	}); err != nil {
-		time.AfterFunc(retry, func() { a.Notify(why) })
+		a.pending.Or(uint32(why))
+		a.lookAgain(retry)
 		return
 	}
 	if why&^(TriggerBGP|TriggerKernel) == 0 && a.applied != nil && a.plan.Gate.Reason != learning {
@@ -215,13 +217,26 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		Told:         a.told(),
 		Learned:      a.Speaker.Learned,
 	}))
-	if a.plan.Gate.Reason == learning {
-		time.AfterFunc(retry, func() { a.Notify(TriggerTimer) })
+	if a.plan.Gate.Reason == learning && a.hasSession() {
+		a.lookAgain(retry) // without one there is nothing to wait for: the speaker notifies when it has
 	}
 	a.report()
 	a.apply(ctx, host, remembered)
 	a.watchPaths() // after BGP has told a peer that it is removed: else the peer takes it for a failure of the path
 	a.publish()
+}
+
+// lookAgain asks for one more pass after a while, instead of one that was asked for before: if each pass began a wait of its
+// own, those that others ask for would multiply.
+func (a *Agent) lookAgain(after time.Duration) {
+	if a.later != nil {
+		a.later.Stop()
+	}
+	a.later = time.AfterFunc(after, func() { a.Notify(TriggerTimer) })
+}
+
+func (a *Agent) hasSession() bool {
+	return slices.ContainsFunc(a.Speaker.Peers(), func(p bgp.PeerState) bool { return p.State == bgp.Established })
 }
 
 // told says that there is a session, and that all peers with one have told what they have.

@@ -380,6 +380,46 @@ func TestDrainTellsThePeersBeforeItWithdraws(t *testing.T) {
 	w.soon("status says nothing of a drain", func() bool { return a.Status().Drain == nil })
 }
 
+// TestWaitingDoesNotMultiply: who waits looks again by himself, however many others make him look meanwhile.
+func TestWaitingDoesNotMultiply(t *testing.T) {
+	passes := func(a *Agent) uint64 { return a.Status().Stages["host"].Runs }
+	prefix := "10.244.1.0/24"
+	controlled := snapshot(t, manifests)
+	controlled.Controlled = true
+	controlled.State = &v1alpha1.NodeRoutingState{Spec: v1alpha1.NodeRoutingStateSpec{PodCIDRs: []v1alpha1.PrefixVerdict{{Prefix: prefix}}}}
+	silent := bgp.PeerState{Name: "rr1", Address: netip.MustParseAddr("10.132.2.254"), State: bgp.Established, Since: time.Now()}
+	draining := newMemory(t)
+	if err := draining.Save([]netip.Prefix{netip.MustParsePrefix(prefix)}); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		world  *world
+		memory Memory
+	}{
+		"for traffic to move": {&world{snapshot: leavingNode(t, time.Hour)}, draining},
+		"for a peer to tell":  {&world{snapshot: controlled, peers: []bgp.PeerState{silent}}, newMemory(t)},
+		"for a peer to come":  {&world{snapshot: controlled}, newMemory(t)},
+		"for the host":        {&world{snapshot: snapshot(t, manifests), hostErr: errors.New("busy")}, newMemory(t)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := c.world
+			w.inherited = true
+			a, _ := start(t, w, c.memory, false)
+			w.soon("a pass", func() bool { return passes(a) > 0 })
+			const triggers = 100
+			for range triggers {
+				a.Notify(TriggerSource)
+				time.Sleep(time.Millisecond)
+			}
+			before := passes(a)
+			time.Sleep(2 * time.Second)
+			if n := passes(a) - before; n > 20 {
+				t.Errorf("%d passes in 2 s, after %d triggers before", n, triggers)
+			}
+		})
+	}
+}
+
 func TestSnapshotThatIsNotSyncedEndsNoBFDSession(t *testing.T) {
 	held := netip.MustParseAddr("10.132.2.253")
 	w := &world{inherited: true, instance: "first", sessions: []bfd.Status{{Key: bfd.Key{Peer: held}, State: bfd.Up}}}

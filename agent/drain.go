@@ -58,7 +58,7 @@ func (a *Agent) drain(ctx context.Context, announced []netip.Prefix) {
 		a.stopCounting(ctx)
 		return
 	}
-	time.AfterFunc(drainInterval, func() { a.Notify(TriggerTimer) })
+	a.lookAgain(drainInterval)
 }
 
 // stopCounting leaves no rule behind, none of an agent before this one either.
