@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -111,8 +112,10 @@ func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []net
 	for i := range d.snapshot.Pods {
 		pod := &d.snapshot.Pods[i]
 		labelsOfNamespace, known := namespaces[pod.Namespace]
-		// A pod on the host's network has the node's address, which is not its own.
-		if pod.Spec.HostNetwork || !matches.Matches(labels.Set(pod.Labels)) ||
+		// A pod on the host's network has the node's address, which is not its own. One that has ended has given its address
+		// back, though its status still names it: another pod may have it.
+		if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
+			!matches.Matches(labels.Set(pod.Labels)) ||
 			!inNamespace.Empty() && !(known && inNamespace.Matches(labelsOfNamespace)) {
 			continue
 		}
