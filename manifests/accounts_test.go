@@ -75,6 +75,7 @@ func TestAccounts(t *testing.T) {
 		peerStatus = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: BGPPeer, metadata: {name: rr1}, status: {wanted: 1}}"
 		roleStatus = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, status: {labelled: 1}}"
 		nodeStatus = writeStatus + "{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {phase: Running}}"
+		odd        = writeStatus + `{apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}, status: {reported: "2026-01-01t00:00:00z"}}`
 		cordon     = `patch node node-1 -p {"spec":{"unschedulable":true}}`
 	)
 	run := func(account, command string) (string, error) {
@@ -121,6 +122,7 @@ func TestAccounts(t *testing.T) {
 		{agent, "get secret waymark-bgp --namespace default", forbidden},
 		{agent, "get secrets --all-namespaces", forbidden},
 		{agent, "delete secret waymark-bgp --namespace waymark-system", forbidden},
+		{agent, odd, "status.reported"}, // the API server takes it, clients do not: nobody could list the states any more
 		{agent, report("node-2"), ownNode},
 		{unbound, report("node-1"), ownNode},
 		{agent, verdict("node-1"), forbidden},

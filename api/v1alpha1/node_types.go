@@ -61,6 +61,9 @@ type PrefixVerdict struct {
 	Conflict string `json:"conflict,omitempty"`
 }
 
+// The times of a status have patterns: the API server takes more forms of a time than clients read, and one that the
+// controller cannot read would keep it from reading the states of all nodes.
+
 // NodeRoutingStateStatus is what the node's agent reports.
 type NodeRoutingStateStatus struct {
 	// Version of the agent.
@@ -114,6 +117,9 @@ type NodeRoutingStateStatus struct {
 	// +optional
 	Problems []ProblemStatus `json:"problems,omitempty"`
 	// Reported is when the agent last wrote this.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
 	// +optional
 	Reported metav1.Time `json:"reported,omitzero"`
 }
@@ -128,6 +134,9 @@ type SessionStatus struct {
 	// State of the session as in RFC 4271 section 8.2.2, or Waiting: for its Secret or a good address.
 	State string `json:"state"`
 	// Since when.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
 	// +optional
 	Since metav1.Time `json:"since,omitzero"`
 	// LastError in words.
@@ -162,6 +171,9 @@ type DrainStatus struct {
 	// +kubebuilder:validation:Enum=Draining;Drained
 	Phase string `json:"phase"`
 	// Since when the node drains.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
 	// +optional
 	Since metav1.Time `json:"since,omitzero"`
 	// Message says what is waited for, or why it ended.
