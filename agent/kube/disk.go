@@ -30,6 +30,7 @@ func (d disk) save(snapshot agent.Snapshot, now time.Time) error {
 	}
 	temporary := filepath.Join(filepath.Dir(d.path), "."+filepath.Base(d.path))
 	if err := os.WriteFile(temporary, text, 0o600); err != nil {
+		_ = os.Remove(temporary) // on a full disk it would take what others need
 		return err
 	}
 	return os.Rename(temporary, d.path)

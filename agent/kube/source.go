@@ -50,7 +50,7 @@ type Source struct {
 	missing  time.Time // since when a list is; zero: none
 	live     bool      // the API server has told everything once
 	restored *agent.Snapshot
-	unsaved  bool
+	unsaved  *agent.Snapshot // the last good one; nil: it is on disk
 	saved    time.Time
 	unkept   string // why it could not be saved
 
@@ -114,7 +114,7 @@ func (s *Source) Run(ctx context.Context) error {
 
 // follow starts what is to be watched and is not yet, and ends what need not be watched any more.
 func (s *Source) follow(ctx context.Context) {
-	wanted := s.wanted()
+	wanted := s.wanted(s.known())
 	for r, l := range s.lists {
 		if !slices.Contains(wanted, r) {
 			l.stop()
@@ -133,8 +133,8 @@ func (s *Source) follow(ctx context.Context) {
 	}
 }
 
-// wanted is all that is to be watched, as far as is known now.
-func (s *Source) wanted() []request {
+// wanted is all that is to be watched for what is known.
+func (s *Source) wanted(known agent.Snapshot) []request {
 	requests := []request{
 		{kind: "Node", name: s.node},
 		{kind: "NodeRoutingState", name: s.node},
@@ -144,7 +144,6 @@ func (s *Source) wanted() []request {
 		{kind: "DatacenterNetwork"},
 		{kind: "EgressPolicy"},
 	}
-	known := s.known()
 	var pods, namespaces bool
 	for i := range known.Policies {
 		if selection := known.Policies[i].Spec.Pods; selection != nil {
@@ -237,8 +236,11 @@ func (s *Source) complete() bool {
 func (s *Source) update(now time.Time) (next time.Duration) {
 	switch {
 	case s.complete():
-		s.missing, s.live, s.restored = time.Time{}, true, nil
 		snapshot := s.known()
+		if slices.ContainsFunc(s.wanted(snapshot), func(r request) bool { return s.lists[r] == nil }) {
+			return 0 // of what has come since follow, as a policy that selects pods, some is not watched yet
+		}
+		s.missing, s.live, s.restored = time.Time{}, true, nil
 		snapshot.Synced = true
 		s.publish(snapshot)
 	case s.missing.IsZero():
@@ -251,10 +253,10 @@ func (s *Source) update(now time.Time) (next time.Duration) {
 	default:
 		s.publish(s.restore())
 	}
-	if s.unsaved && now.Sub(s.saved) >= saving {
+	if s.unsaved != nil && now.Sub(s.saved) >= saving {
 		s.save()
 	}
-	if s.unsaved {
+	if s.unsaved != nil {
 		return saving - now.Sub(s.saved)
 	}
 	return time.Hour
@@ -287,23 +289,25 @@ func (s *Source) publish(snapshot agent.Snapshot) {
 	s.mu.Unlock()
 	if snapshot.Synced && snapshot.Restored.IsZero() {
 		old.Problems, snapshot.Problems = nil, nil
-		s.unsaved = s.unsaved || !reflect.DeepEqual(old, snapshot)
+		if s.unsaved != nil || !reflect.DeepEqual(old, snapshot) {
+			s.unsaved = &snapshot
+		}
 	}
 	s.notify()
 }
 
-// save writes the snapshot to disk if it has changed since.
+// save writes the last good snapshot to disk if it has changed since.
 func (s *Source) save() {
-	if !s.unsaved {
+	if s.unsaved == nil {
 		return
 	}
 	s.saved = time.Now()
-	if err := s.disk.save(s.snapshot, s.saved); err != nil {
+	if err := s.disk.save(*s.unsaved, s.saved); err != nil {
 		if s.unkept != err.Error() {
 			s.unkept = err.Error()
 			s.log.Error("cannot keep the snapshot for the next agent", "err", err)
 		}
 		return
 	}
-	s.unsaved, s.unkept = false, ""
+	s.unsaved, s.unkept = nil, ""
 }
