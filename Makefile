@@ -68,10 +68,10 @@ bench-scale: tools build ## 5,000 nodes, 100,000 pods, 300 agents: 45 minutes; B
 	@bin/bench-scale $(BENCH)
 
 .PHONY: demo
-demo: build ## a virtual datacenter in network namespaces, step by step; KEEP=1 leaves it up
-	@hack/deps.sh demo
+demo: $(if $(CLUSTER),tools) build ## a virtual datacenter in network namespaces; CLUSTER=1: on a real control plane; KEEP=1 leaves it up
+	@hack/deps.sh demo$(if $(CLUSTER),-cluster)
 	@$(GO) build -trimpath -o bin/demo ./hack/demo
-	@bin/demo run $(if $(KEEP),-keep)
+	@bin/demo run $(if $(CLUSTER),-cluster) $(if $(KEEP),-keep)
 
 .PHONY: demo-down
 demo-down: ## remove every trace of the demo

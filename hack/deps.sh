@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that tests and benchmarks use, or, called with "demo", only those that the demo uses. Does
-# nothing when all are there.
+# Installs the Debian packages that tests and benchmarks use, or, called with "demo" or "demo-cluster", only those that the
+# demo uses, there with a control plane. Does nothing when all are there.
 set -euo pipefail
 
 packages=(curl iproute2 iputils-ping nftables procps)
 case "${1:-all}" in
 demo) ;;
+demo-cluster) packages+=(etcd-server) ;;
 all) packages+=(bird2 conntrack etcd-server ethtool frr ipset iptables openbgpd tcpdump) ;;
-*) echo "usage: hack/deps.sh [demo]" >&2 && exit 2 ;;
+*) echo "usage: hack/deps.sh [demo|demo-cluster]" >&2 && exit 2 ;;
 esac
 
 missing=()

@@ -30,25 +30,27 @@ const (
 	outsideGateway = "10.132.9.254"
 	registry       = "10.132.9.10"
 	partner        = "203.0.113.10" // no policy is about it
+	clusterCIDR    = "10.244.0.0/16"
 	reflectorASN   = 64512
 )
 
 // node is a machine of the cluster with a pod on it. It has an AS of its own: GoBGP, which the reflector is, does not tell an
-// AS what has already passed through it, and so could not reflect between nodes that share one.
+// AS what has already passed through it, and so could not reflect between nodes that share one. The pod's network is empty
+// until the node has its PodCIDR.
 type node struct {
 	asn                                     uint32
 	name, address, podCIDR, podGateway, pod string
 }
 
 func newNode(n int) node {
-	return node{
-		asn:        uint32(64600 + n),
-		name:       fmt.Sprintf("node%d", n),
-		address:    fmt.Sprintf("10.132.2.%d", 10+n),
-		podCIDR:    fmt.Sprintf("10.244.%d.0/24", n),
-		podGateway: fmt.Sprintf("10.244.%d.1", n),
-		pod:        fmt.Sprintf("10.244.%d.10", n),
-	}
+	return node{asn: uint32(64600 + n), name: fmt.Sprintf("node%d", n), address: fmt.Sprintf("10.132.2.%d", 10+n)}
+}
+
+// withPods is the node with a PodCIDR, of 256 addresses.
+func (n node) withPods(podCIDR string) node {
+	network := strings.TrimSuffix(podCIDR, "0/24")
+	n.podCIDR, n.podGateway, n.pod = podCIDR, network+"1", network+"10"
+	return n
 }
 
 var nodes = []node{newNode(1), newNode(2), newNode(3)}
@@ -62,6 +64,7 @@ func (n node) runDir() string       { return filepath.Join(runDir, n.name, "run"
 // lab is the datacenter while the demo runs.
 type lab struct {
 	daemons map[string]*daemon
+	cluster *cluster // nil: Waymark's objects are files
 }
 
 // daemon is a running program. It goes on when the demo ends without having swept.
@@ -120,7 +123,7 @@ func (l *lab) buildNode(ctx context.Context, n node) error {
 		"ip -n "+n.podNS()+" route add default via "+n.podGateway,
 		"ip netns exec "+n.ns()+" nft add table ip flannel-like",
 		"ip netns exec "+n.ns()+" nft add chain ip flannel-like postrouting { type nat hook postrouting priority srcnat; }",
-		"ip netns exec "+n.ns()+" nft add rule ip flannel-like postrouting ip saddr "+n.podCIDR+" ip daddr != 10.244.0.0/16 masquerade",
+		"ip netns exec "+n.ns()+" nft add rule ip flannel-like postrouting ip saddr "+n.podCIDR+" ip daddr != "+clusterCIDR+" masquerade",
 	)
 }
 
@@ -140,6 +143,11 @@ func (l *lab) powerOff(ctx context.Context, n node) error {
 
 // start starts a daemon in a namespace. Its output is appended to its log.
 func (l *lab) start(namespace, name string, args ...string) error {
+	return l.startWith(nil, namespace, name, args...)
+}
+
+// startWith is start with open files, of which the first is the daemon's file 3.
+func (l *lab) startWith(files []*os.File, namespace, name string, args ...string) error {
 	log, err := os.OpenFile(logPath(name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -147,7 +155,7 @@ func (l *lab) start(namespace, name string, args ...string) error {
 	defer log.Close()
 	cmd := exec.Command("ip", append([]string{"netns", "exec", namespace}, args...)...)
 	cmd.Env = append(os.Environ(), marker)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // Ctrl-C is for the demo, which then ends its daemons itself
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
@@ -174,8 +182,11 @@ func (l *lab) startBFD(n node) error {
 }
 
 func (l *lab) startAgent(n node) error {
-	return l.start(n.ns(), n.name+"-agent", "bin/waymark-agent",
-		"--node", n.name, "--source", "dir:"+n.manifestsDir(), "--run-dir", n.runDir())
+	source := []string{"--source", "dir:" + n.manifestsDir()}
+	if l.cluster != nil {
+		source = []string{"--source", "kube", "--kubeconfig", l.cluster.kubeconfig(n.agentPod())}
+	}
+	return l.start(n.ns(), n.name+"-agent", append([]string{"bin/waymark-agent", "--node", n.name, "--run-dir", n.runDir()}, source...)...)
 }
 
 // kill ends a daemon and waits for its end.

@@ -1,6 +1,6 @@
 // The demo builds a virtual datacenter in network namespaces, runs Waymark in it and shows step by step what a network
 // engineer wants to see. It is also every program of that datacenter that is not Waymark's: the route reflector, the
-// registry, the pods. Run it with `make demo`.
+// registry, the pods. Run it with `make demo`, or with `make demo CLUSTER=1` on a real Kubernetes control plane.
 package main
 
 import (
@@ -15,12 +15,15 @@ import (
 	"time"
 )
 
-const usage = `usage: demo run [-keep] | down      (make demo, make demo KEEP=1, make demo-down)
-       demo reflector SOCKET | registry | pod NAME NODE      (started by the demo)`
+const usage = `usage: demo run [-cluster] [-keep] | down      (make demo CLUSTER=1 KEEP=1, make demo-down)
+       demo reflector SOCKET | registry | pod NAME NODE | door ADDRESS      (started by the demo)`
 
 func main() {
-	// A closed pipe (make demo | head) is a reason to clean up, too.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ends := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		ends = append(ends, syscall.SIGPIPE) // make demo | head is a reason to clean up; a daemon's client that goes is none to end
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	if err := dispatch(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -36,8 +39,9 @@ func dispatch(ctx context.Context, args []string) error {
 	case command == "run":
 		flags := flag.NewFlagSet("run", flag.ExitOnError)
 		keep := flags.Bool("keep", false, "leave everything up at the end")
+		onCluster := flags.Bool("cluster", false, "on a real control plane, instead of files")
 		_ = flags.Parse(args)
-		return run(ctx, *keep)
+		return run(ctx, *onCluster, *keep)
 	case command == "down":
 		return down(ctx)
 	case command == "reflector" && len(args) == 1:
@@ -46,11 +50,13 @@ func dispatch(ctx context.Context, args []string) error {
 		return playRegistry(ctx)
 	case command == "pod" && len(args) == 2:
 		return playPod(ctx, args[0], args[1])
+	case command == "door" && len(args) == 1:
+		return playDoor(ctx, args[0])
 	}
 	return errors.New(usage)
 }
 
-func run(ctx context.Context, keep bool) (err error) {
+func run(ctx context.Context, onCluster, keep bool) (err error) {
 	release, err := alone()
 	if err != nil {
 		return err
@@ -66,6 +72,9 @@ func run(ctx context.Context, keep bool) (err error) {
 	}
 
 	s := &story{lab: &lab{daemons: map[string]*daemon{}}}
+	if onCluster {
+		s.lab.cluster = newCluster()
+	}
 	err = s.tell(ctx)
 	if ctx.Err() != nil {
 		if err := removed(); err != nil {

@@ -1,19 +1,38 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// writeManifests writes what a user would: the Node objects as kubectl prints them, and the waymark.io objects.
-func writeManifests(n node) error {
-	if err := os.MkdirAll(n.manifestsDir(), 0o755); err != nil {
+// writeManifests writes what a user would without a cluster to ask: the Node objects as kubectl prints them, with PodCIDRs
+// that nobody allocates, and the waymark.io objects.
+func writeManifests() error {
+	for i, n := range nodes {
+		nodes[i] = n.withPods(fmt.Sprintf("10.244.%d.0/24", i+1))
+	}
+	for _, n := range nodes {
+		if err := errors.Join(
+			writeFiles(n.manifestsDir(), objects),
+			writeFiles(n.manifestsDir(), map[string]string{"nodes.yaml": nodesYAML()}),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var objects = map[string]string{"bgp.yaml": bgpYAML, "sources.yaml": sourcesYAML}
+
+func writeFiles(dir string, texts map[string]string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"nodes.yaml": nodesYAML(), "bgp.yaml": bgpYAML, "sources.yaml": sourcesYAML} {
-		if err := os.WriteFile(filepath.Join(n.manifestsDir(), name), []byte(strings.TrimLeft(text, "\n")), 0o644); err != nil {
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.TrimLeft(text, "\n")), 0o644); err != nil {
 			return err
 		}
 	}

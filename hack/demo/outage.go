@@ -12,8 +12,40 @@ import (
 
 const pings = 10000 // at 1000 a second
 
-// restart ends the agent of node1 again and again while pings cross the node and its pod registers.
+// restart ends the agent of node1 again and again under load.
 func (s *story) restart(ctx context.Context) error {
+	restarts := 0
+	kept, err := s.underLoad(ctx, func(ctx context.Context, n node, pinged <-chan struct{}) error {
+		for with := syscall.SIGKILL; open(pinged); with = other(with) {
+			took, err := s.restartAgent(ctx, n, with)
+			if err != nil {
+				return err
+			}
+			restarts++
+			s.note("  agent ended by %-7s and started: in charge again after %.1f s", signalName(with), took.Seconds())
+		}
+		return nil
+	})
+	if err == nil {
+		s.measure("agent restarted", "%d times: %s", restarts, kept)
+	}
+	return err
+}
+
+// restartAgent says how long it took until the next agent was in charge.
+func (s *story) restartAgent(ctx context.Context, n node, with syscall.Signal) (time.Duration, error) {
+	begin := time.Now()
+	s.lab.kill(n.name+"-agent", with)
+	if err := s.lab.startAgent(n); err != nil {
+		return 0, err
+	}
+	err := s.settled(ctx, n, begin, len(nodes))
+	return time.Since(begin), err
+}
+
+// underLoad lets pings cross node1 and its pod register while act goes on. It says what was kept, and fails when anything was
+// lost. The end of the pings is told to act, which may last longer.
+func (s *story) underLoad(ctx context.Context, act func(ctx context.Context, n node, pinged <-chan struct{}) error) (kept string, err error) {
 	n := nodes[0]
 	ctx, cancel := context.WithCancel(ctx)
 	var load sync.WaitGroup
@@ -32,32 +64,21 @@ func (s *story) restart(ctx context.Context) error {
 	})
 	load.Go(func() { registrations, registerErr = register(ctx, n, pinged) })
 
-	restarts := 0
-	for with := syscall.SIGKILL; open(pinged); with = other(with) {
-		begin := time.Now()
-		s.lab.kill(n.name+"-agent", with)
-		if err := s.lab.startAgent(n); err != nil {
-			return err
-		}
-		if err := s.settled(ctx, n, begin, len(nodes)); err != nil {
-			return err
-		}
-		restarts++
-		s.note("  agent ended by %-7s and started: in charge again after %.1f s", signalName(with), time.Since(begin).Seconds())
+	if err := act(ctx, n, pinged); err != nil {
+		return "", err
 	}
 	load.Wait()
 	s.output(answer)
 	if err := errors.Join(pingErr, registerErr); err != nil {
-		return err
+		return "", err
 	}
 	counts := pingSummary.FindStringSubmatch(answer)
 	if counts == nil || counts[1] != counts[2] {
-		return errors.New("pings were lost")
+		return "", errors.New("pings were lost")
 	}
 	s.note("%d registrations, all from %s", registrations, n.pod)
-	s.measure("agent restarted", "%d times: %s of %s pings answered, %d of %d registrations with the pod's address",
-		restarts, counts[2], counts[1], registrations, registrations)
-	return nil
+	return fmt.Sprintf("%s of %s pings answered, %d of %d registrations with the pod's address",
+		counts[2], counts[1], registrations, registrations), nil
 }
 
 func open(c <-chan struct{}) bool {

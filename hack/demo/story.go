@@ -25,55 +25,80 @@ type story struct {
 type step struct {
 	title, explanation string
 	run                func(ctx context.Context) error
+	cluster            bool // told on a control plane only
 }
 
 const picture = `Waymark demo: a virtual datacenter in network namespaces
 
                                       10.132.2.0/24
     outside ------- gateway ----------------+---- node1 ---- pod1
-    10.132.9.10     10.132.2.254            |     .11        10.244.1.10
+    10.132.9.10     10.132.2.254            |     .11        %[1]s
     registry :2181  route reflector         +---- node2 ---- pod2
-                    AS 64512                |     .12        10.244.2.10
+                    AS 64512                |     .12        %[2]s
                                             +---- node3 ---- pod3
-                                                  .13        10.244.3.10
+                                            %[4]s     .13        %[3]s
+`
+
+const controlPicture = `                                            +---- control plane .250: etcd, kube-apiserver,
+                                                  kube-controller-manager, waymark-controller
 `
 
 func (s *story) tell(ctx context.Context) error {
-	for _, program := range []string{"bin/waymark-agent", "bin/waymark-bfd", "bin/waymark", "bin/gobgp"} {
+	programs := []string{"bin/waymark-agent", "bin/waymark-bfd", "bin/waymark", "bin/gobgp"}
+	from := "reads the Node object and four waymark.io objects from files"
+	if s.lab.cluster != nil {
+		programs = append(programs, "bin/waymark-controller", "bin/kubectl-waymark",
+			"bin/kube/kubectl", "bin/kube/kube-apiserver", "bin/kube/kube-controller-manager")
+		from = "has the shipped account, reads its Node and four objects from the API server"
+	}
+	for _, program := range programs {
 		if _, err := os.Stat(program); err != nil {
 			return fmt.Errorf("%w: run the demo by `make demo`, which builds it first", err)
 		}
 	}
-	fmt.Print(picture)
+	if s.lab.cluster == nil {
+		fmt.Printf(picture, "10.244.1.10", "10.244.2.10", "10.244.3.10", " ")
+	} else {
+		fmt.Printf(picture+controlPicture, "10.244.x.10", "10.244.y.10", "10.244.z.10", "|")
+	}
 	steps := []step{
-		{"The datacenter",
-			"A gateway that is also the route reflector, three nodes with a pod each, an outside host with a registry.",
-			s.datacenter},
-		{"Without Waymark",
-			"Nobody knows the way to a pod, and a masquerade rule hides each pod behind its node.",
-			s.without},
-		{"Waymark starts on three nodes",
-			"It reads the Node object and four waymark.io objects from files, and speaks BGP and BFD with the reflector.",
-			s.sessions},
-		{"The pod prefixes are in the fabric",
-			"The reflector has them from each node, and so has every node from the reflector; the next hop stays the node.",
-			s.prefixes},
-		{"Pods are reached by their real addresses",
-			"From the outside host and from a pod on another node: no NodePort, no proxy, no tunnel.",
-			s.reach},
-		{"The registry sees the pod's address",
-			"The masquerade rule is still there. Toward the datacenter the pod's own address wins; elsewhere the rule acts.",
-			s.registrySeesPod},
-		{"The agent is restarted under load",
+		{title: "The control plane", cluster: true, run: s.controlPlane, explanation: "" +
+			"etcd, kube-apiserver and kube-controller-manager, which gives each node its PodCIDR. There are no kubelets:\n" +
+			"   the demo makes Nodes and Pods, and starts the programs."},
+		{title: "The datacenter", run: s.datacenter, explanation: "" +
+			"A gateway that is also the route reflector, three nodes with a pod each, an outside host with a registry."},
+		{title: "Without Waymark", run: s.without, explanation: "" +
+			"Nobody knows the way to a pod, and a masquerade rule hides each pod behind its node."},
+		{title: "Waymark is installed", cluster: true, run: s.install, explanation: "" +
+			"Definitions, accounts with least privilege, the controller; then what is this datacenter's own."},
+		{title: "Waymark starts on three nodes", run: s.sessions, explanation: "" +
+			"It " + from + ", and speaks BGP and BFD with the reflector."},
+		{title: "The pod prefixes are in the fabric", run: s.prefixes, explanation: "" +
+			"The reflector has them from each node, and so has every node from the reflector; the next hop stays the node."},
+		{title: "What kubectl says", cluster: true, run: s.kubectl, explanation: "" +
+			"Each agent reports about its node, and the controller puts that together."},
+		{title: "Pods are reached by their real addresses", run: s.reach, explanation: "" +
+			"From the outside host and from a pod on another node: no NodePort, no proxy, no tunnel."},
+		{title: "The registry sees the pod's address", run: s.registrySeesPod, explanation: "" +
+			"The masquerade rule is still there. Toward the datacenter the pod's own address wins; elsewhere the rule acts."},
+		{title: "The agent is restarted under load", run: s.restart, explanation: "" +
 			"1000 pings a second cross node1, and its pod registers again and again, while the agent is killed and stopped.\n" +
-				"   The reflector, being a GoBGP, takes a lost session back after 5 s; until then its graceful restart keeps the routes.",
-			s.restart},
-		{"A node dies",
-			"node3 loses its power. The reflector's own link stays up, so only BFD can tell.",
-			s.death},
-		{"The node comes back",
-			"It boots, and its agent announces its pods again.",
-			s.comeback},
+			"   The reflector, being a GoBGP, takes a lost session back after 5 s; until then its graceful restart keeps the routes."},
+		{title: "The API server is gone, and an agent restarts", cluster: true, run: s.withoutAPIServer, explanation: "" +
+			"The same load. The agent that starts meanwhile begins with what the API server said last, kept on the node."},
+		{title: "A node is drained", cluster: true, run: s.drain, explanation: "" +
+			"By a label. Its prefix is first marked with GRACEFUL_SHUTDOWN, which GoBGP prints as planned-shut, then, when no packet\n" +
+			"   comes any more, withdrawn."},
+		{title: "A mistake is refused", cluster: true, run: s.refused, explanation: "" +
+			"The API server knows what an object may say."},
+		{title: "A node dies", run: s.death, explanation: "" +
+			"node3 loses its power. The reflector's own link stays up, so only BFD can tell."},
+		{title: "The node comes back", run: s.comeback, explanation: "" +
+			"It boots, and its agent announces its pods again."},
+	}
+	steps = slices.DeleteFunc(steps, func(step step) bool { return step.cluster && s.lab.cluster == nil })
+	if err := s.lab.build(ctx); err != nil {
+		return err
 	}
 	for i, step := range steps {
 		fmt.Printf("\n%d. %s\n   %s\n\n", i+1, step.title, step.explanation)
@@ -85,11 +110,13 @@ func (s *story) tell(ctx context.Context) error {
 }
 
 func (s *story) datacenter(ctx context.Context) error {
-	if err := s.lab.build(ctx); err != nil {
-		return err
+	if s.lab.cluster == nil {
+		if err := writeManifests(); err != nil {
+			return err
+		}
 	}
 	for _, n := range nodes {
-		if err := errors.Join(s.lab.buildNode(ctx, n), writeManifests(n)); err != nil {
+		if err := s.lab.buildNode(ctx, n); err != nil {
 			return err
 		}
 	}

@@ -73,10 +73,13 @@ func (s *story) showLogs() {
 	}
 }
 
+// hint is a command that somebody may want to try.
+type hint struct{ what, command string }
+
 func (s *story) lookAround() {
 	n := nodes[0]
 	fmt.Println("\nThe datacenter stays up. To look around, from this directory:")
-	for _, hint := range []struct{ what, command string }{
+	hints := []hint{
 		{"a node's state", "bin/waymark status --run-dir " + n.runDir()},
 		{"its BGP", "bin/gobgp --target unix://" + filepath.Join(n.runDir(), "gobgp.sock") + " neighbor"},
 		{"the reflector's routes", "bin/gobgp --target unix://" + reflectorSocket + " global rib"},
@@ -87,12 +90,23 @@ func (s *story) lookAround() {
 		{"how the registry sees a pod", commandLine(askRegistry(n.podNS(), registry))},
 		{"a shell on a node", commandLine(within(n.ns(), "bash"))},
 		{"the logs", "ls " + logDir},
-	} {
+	}
+	change := changeFiles
+	if c := s.lab.cluster; c != nil {
+		fmt.Printf("\n   $ export KUBECONFIG=%s KUBECACHEDIR=%s PATH=$PWD/bin/kube:$PWD/bin:$PATH\n", os.Getenv("KUBECONFIG"), os.Getenv("KUBECACHEDIR"))
+		hints, change = append(c.hints(), hints...), c.change
+	}
+	for _, hint := range hints {
 		fmt.Printf("\n   # %s\n   $ %s\n", hint.what, hint.command)
 	}
-	ask := commandLine(askRegistry(n.podNS(), registry))
-	sources := filepath.Join(n.manifestsDir(), "sources.yaml")
-	fmt.Printf(`
+	fmt.Print(change(commandLine(askRegistry(n.podNS(), registry))))
+	fmt.Print("\nmake demo-down removes everything.\n")
+}
+
+// changeFiles has things to try. Ask is how a pod asks the registry.
+func changeFiles(ask string) string {
+	n := nodes[0]
+	return fmt.Sprintf(`
 Now change something. The objects are files in %s, and a change takes effect at once.
 Ask the registry whom it sees, hide the pods of %s behind their node, and ask again:
 
@@ -103,7 +117,5 @@ Ask the registry whom it sees, hide the pods of %s behind their node, and ask ag
      %[6]s
 
 And back, with source: Pod again. Misspell a word there, and look at waymark status: nothing is lost.
-
-make demo-down removes everything.
-`, n.manifestsDir(), n.name, ask, "/"+n.pod+":...", sources, "/"+n.address+":...")
+`, n.manifestsDir(), n.name, ask, "/"+n.pod+":...", filepath.Join(n.manifestsDir(), "sources.yaml"), "/"+n.address+":...")
 }
