@@ -190,6 +190,12 @@ func twoRoles(t *testing.T, c cluster) {
 	c.apply(t, strings.NewReplacer("name: egress", "name: egress2", `egress: "yes"`, "rack: b").Replace(egress))
 	c.condition(t, &v1alpha1.NodeRole{}, "egress2", "Valid", "False", "Duplicate", "NodeRole egress keeps the label cluster.k8s/egress=enabled already")
 	c.event(t, "NodeRole", "egress2", "Duplicate")
+	// A role by whose own label nodes are candidates, or not, would never come to rest.
+	c.apply(t, "kind: NodeRole\nmetadata: {name: circle}\nspec: {label: {key: circle}, nodeSelector: {matchExpressions: [{key: circle, operator: DoesNotExist}]}}")
+	c.condition(t, &v1alpha1.NodeRole{}, "circle", "Valid", "False", "Invalid", "is the role's own label")
+	if out, err := c.kube.Kubectl("get", "nodes", "-l", "circle", "-o", "name"); err != nil || out != "" {
+		t.Errorf("the label is on %s, %v", out, err)
+	}
 	c.bearers(t, 1, "n1")
 	if _, err := c.kube.Kubectl("delete", "noderole", "egress"); err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func (r *nodeRoles) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.R
 		return again(r.end(ctx, &role, nodes.Items))
 	}
 	selector, err := metav1.LabelSelectorAsSelector(&role.Spec.NodeSelector)
-	if err != nil || shadowed(&role, roles.Items) {
+	if err != nil || len(role.Validate()) > 0 || shadowed(&role, roles.Items) {
 		return ctrl.Result{}, nil // a condition says so
 	}
 	if before := role.DeepCopy(); controllerutil.AddFinalizer(&role, finalizer) {

@@ -190,6 +190,24 @@ func TestDatacenterNetwork(t *testing.T) {
 	})
 }
 
+func TestNodeRole(t *testing.T) {
+	good := func() NodeRole {
+		return NodeRole{ObjectMeta: named("egress"), Spec: NodeRoleSpec{
+			Label:        RoleLabel{Key: "cluster.k8s/egress", Value: "enabled"},
+			NodeSelector: metav1.LabelSelector{MatchLabels: map[string]string{"rack": "a"}},
+		}}
+	}
+	type R = NodeRole
+	const circle = `spec.nodeSelector: Invalid value: "cluster.k8s/egress": is the role's own label: nodes would be candidates or not by what the role itself does`
+	run(t, good, (*R).Validate, []change[R]{
+		{"drain", func(r *R) { r.Spec.Label.Key = Drain }, `spec.label.key: Invalid value: "waymark.io/drain": drains the nodes that bear it`},
+		{"its own label", func(r *R) { r.Spec.NodeSelector.MatchLabels["cluster.k8s/egress"] = "enabled" }, circle},
+		{"not its own label", func(r *R) {
+			r.Spec.NodeSelector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "cluster.k8s/egress", Operator: "DoesNotExist"}}
+		}, circle},
+	})
+}
+
 func TestNode(t *testing.T) {
 	for _, tt := range []struct {
 		cidr, asn, routerID string
