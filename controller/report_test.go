@@ -164,11 +164,14 @@ func TestSettled(t *testing.T) {
 		configuration *v1alpha1.BGPConfiguration
 		want          bool
 	}{
-		"good":              {func(*v1alpha1.NodeRoutingState) {}, &v1alpha1.BGPConfiguration{}, true},
-		"no configuration":  {func(*v1alpha1.NodeRoutingState) {}, nil, false},
-		"of an older Node":  {func(s *v1alpha1.NodeRoutingState) { s.OwnerReferences[0].UID = "old" }, &v1alpha1.BGPConfiguration{}, false},
-		"not judged":        {func(s *v1alpha1.NodeRoutingState) { s.Spec.PodCIDRs = nil }, &v1alpha1.BGPConfiguration{}, false},
-		"a newer policy":    {func(s *v1alpha1.NodeRoutingState) { s.Status.Policies[0].Generation = 3 }, &v1alpha1.BGPConfiguration{}, true},
+		"good":             {func(*v1alpha1.NodeRoutingState) {}, &v1alpha1.BGPConfiguration{}, true},
+		"no configuration": {func(*v1alpha1.NodeRoutingState) {}, nil, false},
+		"of an older Node": {func(s *v1alpha1.NodeRoutingState) { s.OwnerReferences[0].UID = "old" }, &v1alpha1.BGPConfiguration{}, false},
+		"not judged":       {func(s *v1alpha1.NodeRoutingState) { s.Spec.PodCIDRs = nil }, &v1alpha1.BGPConfiguration{}, false},
+		"a newer policy":   {func(s *v1alpha1.NodeRoutingState) { s.Status.Policies[0].Generation = 3 }, &v1alpha1.BGPConfiguration{}, true},
+		"another notation": {func(s *v1alpha1.NodeRoutingState) {
+			s.Spec.PodCIDRs[0].Prefix, s.Status.Announced = "FD00:0:0:1::/64", []string{"fd00:0:0:1::/64"}
+		}, &v1alpha1.BGPConfiguration{}, true},
 		"nothing announced": {func(s *v1alpha1.NodeRoutingState) { s.Status.Announced = nil }, &v1alpha1.BGPConfiguration{}, false},
 		"nothing to announce": {func(s *v1alpha1.NodeRoutingState) { s.Status.Announced = nil },
 			&v1alpha1.BGPConfiguration{Spec: v1alpha1.BGPConfigurationSpec{Advertise: v1alpha1.Advertise{PodCIDRs: &no}}}, true},

@@ -20,7 +20,9 @@ func settled(node *corev1.Node, state *v1alpha1.NodeRoutingState, configuration 
 			return false
 		}
 		for _, verdict := range state.Spec.PodCIDRs {
-			if !slices.Contains(status.Announced, verdict.Prefix) {
+			// The Node may have the prefix in another notation than the agent, as fd00:0:0:1::/64.
+			prefix, err := v1alpha1.ParsePrefix(verdict.Prefix)
+			if err != nil || !slices.Contains(status.Announced, prefix.String()) {
 				return false
 			}
 		}
