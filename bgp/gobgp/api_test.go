@@ -1,6 +1,7 @@
 package gobgp
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waymark-bgp/waymark/bgp"
 	"github.com/waymark-bgp/waymark/internal/nettest"
@@ -73,6 +75,25 @@ func TestAPI(t *testing.T) {
 }
 
 // TestWritable lets the API change the speaker.
+// TestSameAgainIsNoNews: who applies whenever something is new would never come to rest.
+func TestSameAgainIsNoNews(t *testing.T) {
+	told := make(chan struct{}, 100)
+	s := New(testLog(t), "", false, func() { told <- struct{}{} })
+	t.Cleanup(func() { _ = s.Stop(context.Background(), false) })
+	c := speakerConfig()
+	c.Peers = nil
+	apply(t, s, c)
+	<-told // of the announcement
+	for range 10 {
+		apply(t, s, c)
+	}
+	select {
+	case <-told:
+		t.Error("told of something new")
+	case <-time.After(200 * time.Millisecond):
+	}
+}
+
 func TestWritable(t *testing.T) {
 	g := guard{writable: true}
 	if err := g.check("/api.GoBgpService/AddPath"); err != nil {

@@ -49,7 +49,9 @@ func (s *Speaker) announce(ctx context.Context, list []bgp.Announcement) error {
 	s.mu.Lock()
 	s.announced = maps.Clone(wanted)
 	s.mu.Unlock()
-	s.touch()
+	if len(add)+len(remove) > 0 {
+		s.touch() // not always: whoever is told may apply again
+	}
 	return nil
 }
 
