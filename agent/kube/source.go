@@ -45,14 +45,15 @@ type Source struct {
 	wake   chan struct{}
 
 	// The fields below belong to the goroutine of Run.
-	lists    map[request]*list
-	running  sync.WaitGroup
-	missing  time.Time // since when a list is; zero: none
-	live     bool      // the API server has told everything once
-	restored *agent.Snapshot
-	unsaved  *agent.Snapshot // the last good one; nil: it is on disk
-	saved    time.Time
-	unkept   string // why it could not be saved
+	lists     map[request]*list
+	running   sync.WaitGroup
+	missing   time.Time       // since when a list is; zero: none
+	live      bool            // the API server has told everything once
+	restored  *agent.Snapshot // what an earlier agent has kept; nil: not read, or of no use any more
+	restoring bool            // it was said in the log
+	unsaved   *agent.Snapshot // the last good one; nil: it is on disk
+	saved     time.Time
+	unkept    string // why it could not be saved
 
 	mu       sync.Mutex
 	snapshot agent.Snapshot
@@ -114,7 +115,11 @@ func (s *Source) Run(ctx context.Context) error {
 
 // follow starts what is to be watched and is not yet, and ends what need not be watched any more.
 func (s *Source) follow(ctx context.Context) {
-	wanted := s.wanted(s.known())
+	known := s.known()
+	if refused := s.refused(); !s.live && len(refused) > 0 {
+		s.fill(&known, refused)
+	}
+	wanted := s.wanted(known)
 	for r, l := range s.lists {
 		if !slices.Contains(wanted, r) {
 			l.stop()
@@ -235,13 +240,18 @@ func (s *Source) complete() bool {
 // update publishes what is known, or for a while waits for what is missing of it, and says when to look again.
 func (s *Source) update(now time.Time) (next time.Duration) {
 	switch {
-	case s.complete():
+	case s.complete(), !s.live && s.answered():
 		snapshot := s.known()
+		refused := s.refused()
+		whole := len(refused) == 0 || s.fill(&snapshot, refused) || s.complete()
 		if slices.ContainsFunc(s.wanted(snapshot), func(r request) bool { return s.lists[r] == nil }) {
 			return 0 // of what has come since follow, as a policy that selects pods, some is not watched yet
 		}
-		s.missing, s.live, s.restored = time.Time{}, true, nil
-		snapshot.Synced = true
+		s.missing, s.live = time.Time{}, s.live || s.complete()
+		if len(refused) == 0 {
+			s.restored = nil
+		}
+		snapshot.Synced = whole
 		s.publish(snapshot)
 	case s.missing.IsZero():
 		s.missing = now
@@ -264,19 +274,26 @@ func (s *Source) update(now time.Time) (next time.Duration) {
 
 // restore is the snapshot that an earlier agent has kept, or none, with the reasons why it is needed.
 func (s *Source) restore() agent.Snapshot {
+	snapshot := s.kept()
+	if snapshot.Synced && !s.restoring {
+		s.restoring = true
+		s.log.Warn("the API server cannot be asked: going by the last snapshot of an earlier agent", "taken", snapshot.Restored)
+	}
+	snapshot.Problems = slices.Concat(s.known().Problems, snapshot.Problems)
+	return snapshot
+}
+
+// kept is the snapshot that an earlier agent has kept, or none with the reason why it is of no use.
+func (s *Source) kept() agent.Snapshot {
 	if s.restored == nil {
 		snapshot, err := s.disk.load()
 		if err != nil {
 			s.log.Error("the snapshot of an earlier agent is of no use", "err", err)
 			snapshot.Problems = []agent.Problem{{Where: s.disk.path, Reason: "Unusable", Message: err.Error()}}
-		} else if snapshot.Synced {
-			s.log.Warn("the API server cannot be asked: going by the last snapshot of an earlier agent", "taken", snapshot.Restored)
 		}
 		s.restored = &snapshot
 	}
-	snapshot := *s.restored
-	snapshot.Problems = slices.Concat(s.known().Problems, snapshot.Problems)
-	return snapshot
+	return *s.restored
 }
 
 func (s *Source) publish(snapshot agent.Snapshot) {

@@ -398,6 +398,37 @@ func TestStartWithoutAPIServer(t *testing.T) {
 	r.peers(t, "rr2")
 }
 
+// TestStartWithoutAKind: a kind that the API server does not know any more, or refuses, stays as the agent before this one
+// had it, and all else is live.
+func TestStartWithoutAKind(t *testing.T) {
+	k := startKube(t)
+	dir := t.TempDir()
+	k.Apply(t, base+"---\napiVersion: waymark.io/v1alpha1\nkind: AddressPool\nmetadata: {name: egress}\nspec: {cidrs: [10.9.0.0/24], use: Egress}\n")
+	r := start(t, k.Admin, dir)
+	r.until(t, func(s agent.Snapshot) error { return errors.Join(synced(s), has("pools", names(s.Pools), "egress")) })
+	r.stop()
+	kubectl(t, k, "delete crd addresspools.waymark.io")
+	r = start(t, k.Admin, dir)
+	r.until(t, func(s agent.Snapshot) error {
+		if !s.Restored.IsZero() {
+			return fmt.Errorf("all is from the disk, of %v", s.Restored)
+		}
+		return errors.Join(synced(s), has("pools", names(s.Pools), "egress"), problem(s, "AddressPool", "Refused"))
+	})
+	kubectl(t, k, "label node node-1 seen=yes")
+	r.until(t, func(s agent.Snapshot) error {
+		return errors.Join(synced(s), has("label", s.Nodes[0].Labels["seen"], "yes"))
+	})
+
+	fresh := start(t, k.Admin, t.TempDir()) // nobody has left it a snapshot
+	fresh.until(t, func(s agent.Snapshot) error {
+		return errors.Join(problem(s, "AddressPool", "Refused"), has("nodes", names(s.Nodes), "node-1"))
+	})
+	if s := fresh.Snapshot(); s.Synced {
+		t.Error("synced, but a kind was never told")
+	}
+}
+
 func read(t testing.TB, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)

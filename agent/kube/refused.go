@@ -1,0 +1,60 @@
+package kube
+
+import "github.com/waymark-bgp/waymark/agent"
+
+// refused are the lists that have never been told because the API server refuses them: their kind is not defined, or the
+// account has no right to it. It does not come by waiting, so what is told goes live without it.
+func (s *Source) refused() []request {
+	var refused []request
+	for r, l := range s.lists {
+		if !l.isSynced() && s.health.refuses(r) {
+			refused = append(refused, r)
+		}
+	}
+	return refused
+}
+
+// answered says that every list has been told or refused.
+func (s *Source) answered() bool {
+	for r, l := range s.lists {
+		if !l.isSynced() && !s.health.refuses(r) {
+			return false
+		}
+	}
+	return true
+}
+
+// fill takes what is refused from the snapshot that an earlier agent has kept, and says whether there is one. Until all has
+// once been told, a kind that is refused is as it was.
+func (s *Source) fill(snapshot *agent.Snapshot, refused []request) bool {
+	kept := s.kept()
+	for _, r := range refused {
+		switch r.kind {
+		case "Node":
+			snapshot.Nodes = kept.Nodes
+		case "NodeRoutingState":
+			snapshot.State = kept.State
+		case "BGPConfiguration":
+			snapshot.Configurations = kept.Configurations
+		case "BGPPeer":
+			snapshot.Peers = kept.Peers
+		case "EgressPolicy":
+			snapshot.Policies = kept.Policies
+		case "AddressPool":
+			snapshot.Pools = kept.Pools
+		case "DatacenterNetwork":
+			snapshot.Datacenters = kept.Datacenters
+		case "Pod":
+			snapshot.Pods = kept.Pods
+		case "Namespace":
+			snapshot.Namespaces = kept.Namespaces
+		case "Secret":
+			for i := range kept.Secrets {
+				if secret := &kept.Secrets[i]; secret.Namespace == r.namespace && secret.Name == r.name {
+					snapshot.Secrets = append(snapshot.Secrets, *secret)
+				}
+			}
+		}
+	}
+	return kept.Synced
+}
