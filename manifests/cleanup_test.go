@@ -24,7 +24,7 @@ func TestCleanup(t *testing.T) {
 	} {
 		node.IP(t, route)
 	}
-	node.Run(t, "nft", "add table inet waymark; add chain inet waymark nat { type nat hook postrouting priority 90; }; add table inet other")
+	node.Run(t, "nft", "add table inet waymark; add chain inet waymark nat { type nat hook postrouting priority 90; }; add table inet waymark-traffic; add table inet other")
 	k := kubelet{node: node, host: t.TempDir()}
 	runDir := filepath.Join(k.host, "run/waymark")
 	if err := errors.Join(os.MkdirAll(runDir, 0o700), os.WriteFile(filepath.Join(runDir, "agent.json"), nil, 0o600)); err != nil {
