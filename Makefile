@@ -62,7 +62,7 @@ bench: build ## the agent against the kernel, BIRD and FRR; BENCH='-runs 1' is q
 	@bin/bench $(BENCH)
 
 .PHONY: bench-scale
-bench-scale: tools build ## 5,000 nodes, 100,000 pods, 300 agents: 45 minutes; BENCH='-only agent,controller -nodes 1000 -pods 10000' is less
+bench-scale: tools build ## 5,000 nodes, 100,000 pods, 300 agents: 35 minutes; BENCH='-only agent,controller -nodes 1000 -pods 10000' is less
 	@hack/deps.sh
 	@$(GO) build -o bin/bench-scale ./hack/benchscale # not -trimpath: by the path of its source it finds bin/kube
 	@bin/bench-scale $(BENCH)
