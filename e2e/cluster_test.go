@@ -170,11 +170,12 @@ func killedEtcd(t *testing.T, c *Cluster) {
 
 func samePodCIDR(t *testing.T, c *Cluster) {
 	n := c.Nodes[0]
-	c.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: twin}\nspec: {podCIDR: "+n.CIDR+", podCIDRs: [\""+n.CIDR+"\"]}\n")
+	c.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: twin}\nspec: {podCIDR: "+n.CIDR+", podCIDRs: [\""+n.CIDR+"\", \"fd00:244:1::/64\"]}\n")
 	nettest.Eventually(t, 10*time.Second, func() error {
 		twin, err := c.state("twin")
-		if err == nil && (len(twin.Spec.PodCIDRs) != 1 || !strings.Contains(twin.Spec.PodCIDRs[0].Conflict, "Node n1, which is older")) {
-			err = fmt.Errorf("the verdict is %+v", twin.Spec)
+		if judged := twin.Spec.PodCIDRs; err == nil && (len(judged) != 2 || judged[1].Conflict != "" ||
+			!strings.Contains(judged[0].Conflict, "Node n1, which is older")) {
+			err = fmt.Errorf("the verdicts are %+v, want a conflict in IPv4 and none in IPv6", judged)
 		}
 		return err
 	})
