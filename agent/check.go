@@ -174,13 +174,11 @@ func (d *decision) checkPeers() {
 	for i := range d.snapshot.Peers {
 		p := &d.snapshot.Peers[i]
 		d.checkPassword(p)
-		selectors[p.Name] = labels.Everything()
-		if p.Spec.NodeSelector != nil {
-			selector, err := metav1.LabelSelectorAsSelector(p.Spec.NodeSelector)
-			if err != nil {
-				continue
-			}
-			selectors[p.Name] = selector
+		selector, err := v1alpha1.Selector(p.Spec.NodeSelector)
+		selectors[p.Name] = selector
+		if err != nil {
+			selectors[p.Name] = labels.Everything()
+			continue
 		}
 		if p.Spec.FromNodeAnnotation != "" {
 			annotated = append(annotated, p)

@@ -103,8 +103,8 @@ func (d *decision) findNode(name string) bool {
 		return false
 	}
 	d.node = &d.snapshot.Nodes[i]
-	d.plan.Drained = leaving(d.node) && d.facts.Drained
-	if leaving(d.node) {
+	d.plan.Drained = Leaving(d.node) && d.facts.Drained
+	if Leaving(d.node) {
 		d.hold("Drain", "the node has label or taint %s", v1alpha1.Drain)
 	}
 	return true

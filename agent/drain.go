@@ -37,7 +37,7 @@ func (a *Agent) drain(ctx context.Context, announced []netip.Prefix) {
 	switch {
 	case node == nil:
 		return // what it was it stays
-	case !leaving(node):
+	case !Leaving(node):
 		if a.draining.Phase != "" {
 			a.Log.Info("drain is over: announcing again")
 			a.draining = draining{}

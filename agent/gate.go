@@ -122,8 +122,8 @@ func shutDown(config *bgp.Config) {
 	}
 }
 
-// leaving says whether the node is to leave.
-func leaving(n *corev1.Node) bool {
+// Leaving says whether the node is to leave: whether it has the label or taint waymark.io/drain.
+func Leaving(n *corev1.Node) bool {
 	_, label := n.Labels[v1alpha1.Drain]
 	return label || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.Drain })
 }

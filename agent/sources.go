@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
@@ -95,12 +94,12 @@ func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []net
 			"to apply the policy to all pods of the node, remove spec.pods")
 		return nil, false, false
 	}
-	inNamespace, err := selector(p.NamespaceSelector)
+	inNamespace, err := v1alpha1.Selector(p.NamespaceSelector)
 	if err != nil {
 		d.problem(object, "Invalid", "spec.pods.namespaceSelector: %v", err)
 		return nil, false, false
 	}
-	matches, err := selector(p.PodSelector)
+	matches, err := v1alpha1.Selector(p.PodSelector)
 	if err != nil {
 		d.problem(object, "Invalid", "spec.pods.podSelector: %v", err)
 		return nil, false, false
@@ -130,17 +129,5 @@ func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []net
 }
 
 func selects(p *v1alpha1.PodSelection) bool {
-	return p != nil && (!matchesAll(p.NamespaceSelector) || !matchesAll(p.PodSelector))
-}
-
-// selector is everything when absent.
-func selector(s *metav1.LabelSelector) (labels.Selector, error) {
-	if s == nil {
-		return labels.Everything(), nil
-	}
-	return metav1.LabelSelectorAsSelector(s)
-}
-
-func matchesAll(s *metav1.LabelSelector) bool {
-	return s == nil || len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0
+	return p != nil && (!v1alpha1.SelectsAll(p.NamespaceSelector) || !v1alpha1.SelectsAll(p.PodSelector))
 }

@@ -56,7 +56,7 @@ func (d *decision) speaker(c *v1alpha1.BGPConfiguration, own, pods []netip.Prefi
 		addresses = append(addresses, own.Addr())
 	}
 	d.peers(config, addresses)
-	if leaving(d.node) {
+	if Leaving(d.node) {
 		shutDown(config)
 	}
 	d.plan.BGP = config
@@ -166,15 +166,13 @@ func (d *decision) inForceFirst() []*v1alpha1.BGPPeer {
 // peerAddress says whether the peer is one of this node's, and where it is.
 func (d *decision) peerAddress(p *v1alpha1.BGPPeer) (netip.Addr, bool) {
 	object := "BGPPeer/" + p.Name
-	if p.Spec.NodeSelector != nil {
-		selector, err := metav1.LabelSelectorAsSelector(p.Spec.NodeSelector)
-		if err != nil {
-			d.problem(object, "Invalid", "spec.nodeSelector: %v", err)
-			return netip.Addr{}, false
-		}
-		if !selector.Matches(labels.Set(d.node.Labels)) {
-			return netip.Addr{}, false
-		}
+	selector, err := v1alpha1.Selector(p.Spec.NodeSelector)
+	if err != nil {
+		d.problem(object, "Invalid", "spec.nodeSelector: %v", err)
+		return netip.Addr{}, false
+	}
+	if !selector.Matches(labels.Set(d.node.Labels)) {
+		return netip.Addr{}, false
 	}
 	text, where := p.Spec.Address, "spec.address"
 	if key := p.Spec.FromNodeAnnotation; key != "" {

@@ -53,7 +53,7 @@ func (r *nodeRoles) setup(m ctrl.Manager) error {
 }
 
 func sameForRoles(a, b *corev1.Node) bool {
-	return isReady(a) == isReady(b) && drains(a) == drains(b) && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
+	return isReady(a) == isReady(b) && agent.Leaving(a) == agent.Leaving(b) && equality.Semantic.DeepEqual(a.Labels, b.Labels) &&
 		a.Annotations[v1alpha1.AnnotationRoles] == b.Annotations[v1alpha1.AnnotationRoles]
 }
 

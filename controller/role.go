@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
@@ -103,7 +104,7 @@ func roleNodes(role *v1alpha1.NodeRole, selector labels.Selector, nodes []corev1
 		seen = append(seen, roleNode{
 			name:      n.Name,
 			candidate: (labelled || !has) && selector.Matches(labels.Set(n.Labels)),
-			good:      isReady(n) && !drains(n),
+			good:      isReady(n) && !agent.Leaving(n),
 			labelled:  labelled,
 			ours:      slices.Contains(rolesOf(n), role.Name),
 		})
@@ -115,11 +116,6 @@ func isReady(n *corev1.Node) bool {
 	return n.DeletionTimestamp == nil && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	})
-}
-
-func drains(n *corev1.Node) bool {
-	_, label := n.Labels[v1alpha1.Drain]
-	return label || slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.Drain })
 }
 
 // rolesOf names the NodeRoles whose label on the node is of our making.
