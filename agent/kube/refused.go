@@ -2,26 +2,19 @@ package kube
 
 import "github.com/waymark-bgp/waymark/agent"
 
-// refused are the lists that have never been told because the API server refuses them: their kind is not defined, or the
-// account has no right to it. It does not come by waiting, so what is told goes live without it.
-func (s *Source) refused() []request {
-	var refused []request
+// untold are the lists that have never been told: those that the API server refuses, because their kind is not defined or the
+// account has no right to it, and those that may come by waiting.
+func (s *Source) untold() (refused, awaited []request) {
 	for r, l := range s.lists {
-		if !l.isSynced() && s.health.refuses(r) {
+		switch {
+		case l.isSynced():
+		case s.health.refuses(r):
 			refused = append(refused, r)
+		default:
+			awaited = append(awaited, r)
 		}
 	}
-	return refused
-}
-
-// answered says that every list has been told or refused.
-func (s *Source) answered() bool {
-	for r, l := range s.lists {
-		if !l.isSynced() && !s.health.refuses(r) {
-			return false
-		}
-	}
-	return true
+	return refused, awaited
 }
 
 // fill takes what is refused from the snapshot that an earlier agent has kept, and says whether there is one. Until all has

@@ -115,8 +115,9 @@ func (s *Source) Run(ctx context.Context) error {
 
 // follow starts what is to be watched and is not yet, and ends what need not be watched any more.
 func (s *Source) follow(ctx context.Context) {
+	refused, _ := s.untold()
 	known := s.known()
-	if refused := s.refused(); !s.live && len(refused) > 0 {
+	if !s.live && len(refused) > 0 {
 		s.fill(&known, refused)
 	}
 	wanted := s.wanted(known)
@@ -152,8 +153,9 @@ func (s *Source) wanted(known agent.Snapshot) []request {
 	var pods, namespaces bool
 	for i := range known.Policies {
 		if selection := known.Policies[i].Spec.Pods; selection != nil {
-			namespaces = namespaces || selects(selection.NamespaceSelector)
-			pods = pods || selects(selection.PodSelector) || selects(selection.NamespaceSelector)
+			byNamespace := !v1alpha1.SelectsAll(selection.NamespaceSelector)
+			namespaces = namespaces || byNamespace
+			pods = pods || byNamespace || !v1alpha1.SelectsAll(selection.PodSelector)
 		}
 	}
 	if pods {
@@ -175,17 +177,9 @@ func (s *Source) wanted(known agent.Snapshot) []request {
 	return requests
 }
 
-// selects says whether a selector is more than "all".
-func selects(s *metav1.LabelSelector) bool {
-	return s != nil && len(s.MatchLabels)+len(s.MatchExpressions) > 0
-}
-
 // serves says whether the peer is one of the node's.
 func serves(p *v1alpha1.BGPPeerSpec, node *corev1.Node) bool {
-	if p.NodeSelector == nil {
-		return true
-	}
-	selector, err := metav1.LabelSelectorAsSelector(p.NodeSelector)
+	selector, err := v1alpha1.Selector(p.NodeSelector)
 	return err == nil && selector.Matches(labels.Set(node.Labels))
 }
 
@@ -227,27 +221,20 @@ func include(snapshot *agent.Snapshot, object metav1.Object) {
 	}
 }
 
-// complete says whether every list has been told once. A Secret that the API server refuses does not come by waiting.
-func (s *Source) complete() bool {
-	for r, l := range s.lists {
-		if !l.isSynced() && (r.kind != "Secret" || !s.health.refuses(r)) {
-			return false
-		}
-	}
-	return true
-}
-
 // update publishes what is known, or for a while waits for what is missing of it, and says when to look again.
 func (s *Source) update(now time.Time) (next time.Duration) {
+	// Asked before what is known: a list that is told in between is then known and filled, and never neither.
+	refused, awaited := s.untold()
+	// A Secret that is refused does not come by waiting, and nothing else depends on it.
+	complete := len(awaited) == 0 && !slices.ContainsFunc(refused, func(r request) bool { return r.kind != "Secret" })
 	switch {
-	case s.complete(), !s.live && s.answered():
+	case complete, !s.live && len(awaited) == 0:
 		snapshot := s.known()
-		refused := s.refused()
-		whole := len(refused) == 0 || s.fill(&snapshot, refused) || s.complete()
+		whole := len(refused) == 0 || s.fill(&snapshot, refused) || complete
 		if slices.ContainsFunc(s.wanted(snapshot), func(r request) bool { return s.lists[r] == nil }) {
 			return 0 // of what has come since follow, as a policy that selects pods, some is not watched yet
 		}
-		s.missing, s.live = time.Time{}, s.live || s.complete()
+		s.missing, s.live = time.Time{}, s.live || complete
 		if len(refused) == 0 {
 			s.restored = nil
 		}
