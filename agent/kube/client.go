@@ -2,17 +2,11 @@ package kube
 
 import (
 	"fmt"
-	"net/http"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/internal/apiserver"
 )
 
 // Client speaks to one API server, over one connection.
@@ -25,23 +19,7 @@ func NewClient(kubeconfig, program string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.UserAgent = program
-	config.QPS = -1 // no limit: the reflectors back off by themselves, and the reporter counts its seconds
-	connection, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("credentials for the API server: %w", err)
-	}
-	core, err := speak(config, connection, "/api", corev1.SchemeGroupVersion, func(s *runtime.Scheme) error {
-		// Not all of v1: what is known to a scheme stays in the program.
-		s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Node{}, &corev1.NodeList{}, &corev1.Secret{}, &corev1.SecretList{},
-			&corev1.Pod{}, &corev1.PodList{}, &corev1.Namespace{}, &corev1.NamespaceList{})
-		metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	own, err := speak(config, connection, "/apis", v1alpha1.GroupVersion, v1alpha1.AddToScheme)
+	core, own, err := apiserver.Clients(config, program) // reflectors back off by themselves, and the reporter counts its seconds
 	if err != nil {
 		return nil, err
 	}
@@ -61,19 +39,4 @@ func configuration(kubeconfig string) (*rest.Config, error) {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	return config, nil
-}
-
-func speak(config *rest.Config, connection *http.Client, path string, version schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	if err := add(scheme); err != nil {
-		return nil, fmt.Errorf("kinds of %s: %w", version, err)
-	}
-	c := rest.CopyConfig(config)
-	c.APIPath, c.GroupVersion = path, &version
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientForConfigAndClient(c, connection)
-	if err != nil {
-		return nil, fmt.Errorf("client for %s: %w", version, err)
-	}
-	return client, nil
 }

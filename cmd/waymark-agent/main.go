@@ -24,6 +24,7 @@ import (
 	"github.com/waymark-bgp/waymark/agent/telemetry"
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bgp/gobgp"
+	"github.com/waymark-bgp/waymark/internal/logformat"
 	"github.com/waymark-bgp/waymark/internal/rundir"
 	"github.com/waymark-bgp/waymark/internal/version"
 	"github.com/waymark-bgp/waymark/nat/nftables"
@@ -122,10 +123,11 @@ func run(ctx context.Context, o options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	log, err := logger(o.logFormat)
-	if err != nil {
-		return err
+	handler := logformat.Handler(o.logFormat)
+	if handler == nil {
+		return fmt.Errorf("--log-format %q: want text or json", o.logFormat)
 	}
+	log := slog.New(handler)
 	boot, err := agent.BootID()
 	if err != nil {
 		return fmt.Errorf("read the boot ID: %w", err)
@@ -198,14 +200,4 @@ func (o options) listen() (net.Listener, error) {
 		return nil, fmt.Errorf("--metrics-address %q: %w", o.metricsAddress, err)
 	}
 	return listener, nil
-}
-
-func logger(format string) (*slog.Logger, error) {
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, nil)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, nil)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q: want text or json", format)
 }

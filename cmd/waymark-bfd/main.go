@@ -14,6 +14,7 @@ import (
 
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bfd/udp"
+	"github.com/waymark-bgp/waymark/internal/logformat"
 	"github.com/waymark-bgp/waymark/internal/version"
 )
 
@@ -41,16 +42,10 @@ func main() {
 }
 
 func run(runDir, logFormat string) error {
-	var handler slog.Handler
-	switch logFormat {
-	case "text":
-		handler = slog.NewTextHandler(os.Stderr, nil)
-	case "json":
-		handler = slog.NewJSONHandler(os.Stderr, nil)
-	default:
-		return fmt.Errorf("--log-format %q is neither text nor json", logFormat)
-	}
+	handler := logformat.Handler(logFormat)
 	switch {
+	case handler == nil:
+		return fmt.Errorf("--log-format %q is neither text nor json", logFormat)
 	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case runDir == "":

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/waymark-bgp/waymark/controller"
+	"github.com/waymark-bgp/waymark/internal/logformat"
 	"github.com/waymark-bgp/waymark/internal/version"
 )
 
@@ -60,16 +61,10 @@ func main() {
 }
 
 func run(ctx context.Context, kubeconfig, logFormat string, o controller.Options, args []string) error {
-	var handler slog.Handler
-	switch logFormat {
-	case "text":
-		handler = slog.NewTextHandler(os.Stderr, nil)
-	case "json":
-		handler = slog.NewJSONHandler(os.Stderr, nil)
-	default:
-		return fmt.Errorf("--log-format %q is neither text nor json", logFormat)
-	}
+	handler := logformat.Handler(logFormat)
 	switch {
+	case handler == nil:
+		return fmt.Errorf("--log-format %q is neither text nor json", logFormat)
 	case len(args) > 0:
 		return fmt.Errorf("unexpected argument %q", args[0])
 	case o.Namespace == "":

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -13,12 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/internal/apiserver"
 	"github.com/waymark-bgp/waymark/internal/version"
 )
 
@@ -55,8 +53,7 @@ func (c *cluster) node(name string) (*corev1.Node, error) {
 	return &c.nodes[i], nil
 }
 
-// reader asks one API server. Its own REST clients know the few kinds that there are to read: a client for all of
-// Kubernetes is twice the program.
+// reader asks one API server.
 type reader struct{ core, own rest.Interface }
 
 func (a *access) open() (*reader, error) {
@@ -70,36 +67,11 @@ func (a *access) open() (*reader, error) {
 	case err != nil:
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	config.UserAgent = "waymark/" + version.String()
-	config.QPS = -1 // a handful of requests, one after the other
-	connection, err := rest.HTTPClientFor(config)
+	core, own, err := apiserver.Clients(config, "waymark/"+version.String())
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	core, err := client(config, connection, "/api", corev1.SchemeGroupVersion, func(s *runtime.Scheme) error {
-		s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.NodeList{}, &corev1.PodList{}, &corev1.NamespaceList{})
-		metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	own, err := client(config, connection, "/apis", v1alpha1.GroupVersion, v1alpha1.AddToScheme)
-	if err != nil {
-		return nil, err
-	}
 	return &reader{core, own}, nil
-}
-
-func client(config *rest.Config, connection *http.Client, path string, version schema.GroupVersion, add func(*runtime.Scheme) error) (rest.Interface, error) {
-	scheme := runtime.NewScheme()
-	if err := add(scheme); err != nil {
-		return nil, fmt.Errorf("kinds of %s: %w", version, err)
-	}
-	c := rest.CopyConfig(config)
-	c.APIPath, c.GroupVersion = path, &version
-	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	return rest.RESTClientForConfigAndClient(c, connection)
 }
 
 // read opens the cluster and reads everything but pods.

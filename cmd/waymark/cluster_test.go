@@ -97,13 +97,7 @@ func startCluster(t *testing.T) *nettest.Kube {
 	if _, err := run(t, "", "peers"); err == nil || !strings.Contains(err.Error(), "127.0.0.1:6443: Waymark is not installed on this cluster: there is no bgpconfigurations.waymark.io") {
 		t.Errorf("without Waymark: %v", err)
 	}
-	if _, err := k.Kubectl("apply", "--server-side", "-f", "../../manifests/crds"); err != nil {
-		t.Fatal(err)
-	}
-	nettest.Eventually(t, 30*time.Second, func() error {
-		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
-		return err
-	})
+	k.DefineKinds(t)
 	k.Apply(t, objects+node(1, "labels: {rack: a}, annotations: {waymark.io/tor: 10.132.1.1, waymark.io/asn: '64701'}")+
 		node(2, "labels: {rack: b, waymark.io/drain: ''}")+node(3, "labels: {rack: a}")+node(4, "labels: {rack: a}")+node(5, "labels: {rack: a}"))
 	address := `{"status": {"addresses": [{"type": "InternalIP", "address": "10.132.2.%d"}], "conditions": [{"type": "Ready", "status": "True"}]}}`

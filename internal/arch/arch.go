@@ -23,7 +23,7 @@ var (
 )
 
 // kubernetes are the packages that talk to an API server.
-var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/nettest", "hack"}
+var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/apiserver", "internal/nettest", "hack"}
 
 // only says who may import a module, besides its own subpackages: the directories and what is below them.
 var only = map[string][]string{
