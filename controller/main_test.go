@@ -38,12 +38,7 @@ const metricsAddress, healthAddress = "127.0.0.1:9471", "127.0.0.1:9472"
 func start(t *testing.T) cluster {
 	t.Helper()
 	kube := nettest.StartKube(t, nettest.Self, "127.0.0.1")
-	if _, err := kube.Kubectl("apply", "--server-side", "-f", "../manifests/crds"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := kube.Kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"); err != nil {
-		t.Fatal(err)
-	}
+	kube.DefineKinds(t)
 	if _, err := kube.Kubectl("create", "namespace", "waymark-system"); err != nil {
 		t.Fatal(err)
 	}

@@ -148,9 +148,7 @@ func withoutAPIServer(t *testing.T, c *Cluster) {
 		}
 		return err
 	})
-	host, pod := stream.Stop(t)
-	wantAll(t, "host to pod", host.Sent, pod, hostAddr)
-	wantAll(t, "pod to host", pod.Sent, host, n.PodAddr)
+	stream.Stop(t)
 }
 
 func killedEtcd(t *testing.T, c *Cluster) {
@@ -163,9 +161,7 @@ func killedEtcd(t *testing.T, c *Cluster) {
 		_, err := c.Kubectl("label", "node", n.Name, "--overwrite", "etcd=back")
 		return err
 	})
-	host, pod := stream.Stop(t)
-	wantAll(t, "host to pod", host.Sent, pod, hostAddr)
-	wantAll(t, "pod to host", pod.Sent, host, n.PodAddr)
+	stream.Stop(t)
 }
 
 func samePodCIDR(t *testing.T, c *Cluster) {
@@ -268,9 +264,7 @@ func upgradedCRDs(t *testing.T, c *Cluster) {
 		return err
 	})
 	c.must(t, "patch", "bgppeer", "router", "--type=merge", "-p", `{"spec":{"maxPrefixes":1000}}`)
-	host, pod := stream.Stop(t)
-	wantAll(t, "host to pod", host.Sent, pod, hostAddr)
-	wantAll(t, "pod to host", pod.Sent, host, c.Nodes[0].PodAddr)
+	stream.Stop(t)
 	if s, err := c.Nodes[0].Status(t); err != nil || len(s.Peers) != 1 || s.Peers[0].Flaps != 0 {
 		t.Errorf("sessions after the upgrade: %+v, %v", s.Peers, err)
 	}

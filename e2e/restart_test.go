@@ -69,8 +69,6 @@ func restartUnderLoad(t *testing.T, l *Lab, end syscall.Signal) {
 		l.Settled(t, begin)
 	}
 	host, pod := stream.Stop(t)
-	wantAll(t, "host to pod", host.Sent, pod, hostAddr)
-	wantAll(t, "pod to host", pod.Sent, host, podAddr)
 	if host.Sent < 1000 || pod.Sent < 1000 {
 		t.Errorf("only %d and %d packets were sent: that is no load", host.Sent, pod.Sent)
 	}

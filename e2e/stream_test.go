@@ -21,7 +21,10 @@ const (
 )
 
 // Stream sends numbered UDP packets between two namespaces, both ways, and counts what arrives.
-type Stream struct{ a, b *nettest.Process }
+type Stream struct {
+	a, b         *nettest.Process
+	aAddr, bAddr string
+}
 
 // StartStream starts both ends. Each sends to the other's address and notes the source that it sees.
 func StartStream(t testing.TB, a nettest.NS, aAddr string, b nettest.NS, bAddr string) *Stream {
@@ -29,6 +32,8 @@ func StartStream(t testing.TB, a nettest.NS, aAddr string, b nettest.NS, bAddr s
 	return &Stream{
 		a: play(t, a, roleStream, aAddr, bAddr),
 		b: play(t, b, roleStream, bAddr, aAddr),
+
+		aAddr: aAddr, bAddr: bAddr,
 	}
 }
 
@@ -39,14 +44,18 @@ type streamEnd struct {
 	Sources  []string // addresses that packets came from
 }
 
-// Stop lets the last packets arrive and returns what the two ends have to say.
+// Stop lets the last packets arrive and returns what the two ends have to say. A packet that was lost, or came from another
+// address than its sender's, fails the test.
 func (s *Stream) Stop(t testing.TB) (a, b streamEnd) {
 	t.Helper()
 	for _, p := range []*nettest.Process{s.a, s.b} {
 		p.Signal(syscall.SIGUSR1) // stop sending
 	}
 	time.Sleep(500 * time.Millisecond) // what is under way arrives
-	return report(t, s.a), report(t, s.b)
+	a, b = report(t, s.a), report(t, s.b)
+	wantAll(t, s.aAddr+" to "+s.bAddr, a.Sent, b, s.aAddr)
+	wantAll(t, s.bAddr+" to "+s.aAddr, b.Sent, a, s.bAddr)
+	return a, b
 }
 
 func report(t testing.TB, p *nettest.Process) (end streamEnd) {

@@ -70,9 +70,7 @@ func TestRestartWhileAFileIsBroken(t *testing.T) {
 			})
 			l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
 			l.Settled(t, begin)
-			host, pod := stream.Stop(t)
-			wantAll(t, "host to pod", host.Sent, pod, hostAddr)
-			wantAll(t, "pod to host", pod.Sent, host, podAddr)
+			stream.Stop(t)
 		})
 	}
 }

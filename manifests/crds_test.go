@@ -5,7 +5,6 @@ package manifests
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
@@ -16,13 +15,7 @@ func TestMain(m *testing.M) { nettest.Main(m) }
 func startKube(t testing.TB) *nettest.Kube {
 	t.Helper()
 	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
-	if _, err := k.Kubectl("apply", "--server-side", "-f", "crds/"); err != nil {
-		t.Fatal(err)
-	}
-	nettest.Eventually(t, 30*time.Second, func() error {
-		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
-		return err
-	})
+	k.DefineKinds(t)
 	return k
 }
 

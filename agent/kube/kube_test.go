@@ -1,15 +1,12 @@
 package kube
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,13 +21,7 @@ func TestMain(m *testing.M) { nettest.Main(m) }
 func startKube(t testing.TB) *nettest.Kube {
 	t.Helper()
 	k := nettest.StartKube(t, nettest.Self, "127.0.0.1")
-	if _, err := k.Kubectl("apply", "--server-side", "-f", "../../manifests/crds/"); err != nil {
-		t.Fatal(err)
-	}
-	nettest.Eventually(t, 30*time.Second, func() error {
-		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
-		return err
-	})
+	k.DefineKinds(t)
 	return k
 }
 
@@ -81,25 +72,8 @@ func (r *running) until(t testing.TB, check func(agent.Snapshot) error) agent.Sn
 	return snapshot
 }
 
-// output is a log that may be read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-var _ io.Writer = (*output)(nil)
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+// output is what a source has logged.
+type output struct{ nettest.Buffer }
 
 func (o *output) count(text string) int { return strings.Count(o.String(), text) }
 

@@ -1,14 +1,12 @@
 package gobgp
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,22 +15,11 @@ import (
 )
 
 // logBuffer keeps what a speaker logs for operators.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(line []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(line)
-}
+type logBuffer struct{ nettest.Buffer }
 
 // lines are those with all of these words in them.
 func (b *logBuffer) lines(words ...string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.DeleteFunc(strings.Split(b.text.String(), "\n"), func(line string) bool {
+	return slices.DeleteFunc(strings.Split(b.String(), "\n"), func(line string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
 	})
 }
@@ -55,7 +42,7 @@ func speakWithLog(t *testing.T, c bgp.Config) (*Speaker, *logBuffer) {
 		if err := s.Stop(context.Background(), false); err != nil {
 			t.Error(err)
 		}
-		t.Logf("log:\n%s", b.text.String())
+		t.Logf("log:\n%s", b.String())
 	})
 	apply(t, s, c)
 	return s, b

@@ -94,6 +94,18 @@ func (k *Kube) Apply(t testing.TB, manifests string) {
 	}
 }
 
+// DefineKinds makes the API server know the kinds of Waymark.
+func (k *Kube) DefineKinds(t testing.TB) {
+	t.Helper()
+	if _, err := k.Kubectl("apply", "--server-side", "-f", filepath.Join(root(), "manifests", "crds")); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, 30*time.Second, func() error {
+		_, err := k.Kubectl("wait", "--for=condition=Established", "--timeout=1s", "crd", "--all")
+		return err
+	})
+}
+
 // KubectlAs runs kubectl with a kubeconfig and standard input.
 func (k *Kube) KubectlAs(kubeconfig, input string, args ...string) (string, error) {
 	cmd := k.ns.Command(KubeTool("kubectl"), append([]string{"--kubeconfig", kubeconfig, "--cache-dir", filepath.Join(k.plane.Dir, "kubectl")}, args...)...)
@@ -107,7 +119,10 @@ func (k *Kube) KubectlAs(kubeconfig, input string, args ...string) (string, erro
 }
 
 // KubeTool is the path of a program that `make tools` builds: kubectl, kube-apiserver, kube-controller-manager.
-func KubeTool(name string) string {
+func KubeTool(name string) string { return filepath.Join(root(), "bin", "kube", name) }
+
+// root is the directory of the module.
+func root() string {
 	_, here, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(here), "..", "..", "bin", "kube", name)
+	return filepath.Join(filepath.Dir(here), "..", "..")
 }

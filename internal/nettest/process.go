@@ -11,7 +11,7 @@ import (
 // Process is a daemon that a test has started.
 type Process struct {
 	cmd  *exec.Cmd
-	out  buffer
+	out  Buffer
 	done chan struct{}
 	err  error
 }
@@ -45,18 +45,20 @@ func (p *Process) Stop() error {
 	return p.err
 }
 
-type buffer struct {
+// Buffer collects what is written and may be read meanwhile, as a log.
+type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
 }
 
-func (b *buffer) String() string {
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
