@@ -32,6 +32,8 @@ type SessionConfig struct {
 	// MinTTL is the lowest TTL or hop limit of an accepted packet of a multihop session; 0: any. A single hop session
 	// always accepts 255 alone (RFC 5082).
 	MinTTL uint8 `json:"minTTL,omitempty"`
+	// Gateway says that the session is between egress gateways or with one: it carries Config.PathDown.
+	Gateway bool `json:"gateway,omitempty"`
 }
 
 // The bounds of both intervals.
@@ -65,6 +67,16 @@ func (c SessionConfig) Validate() error {
 		return fmt.Errorf("BFD session with %s: %w", c.Peer, errors.Join(errs...))
 	}
 	return nil
+}
+
+// Config is everything that waymark-bfd is to hold.
+type Config struct {
+	Sessions []SessionConfig `json:"sessions"`
+	// Passive is who may open a session without being named. None: nobody.
+	Passive []netip.Prefix `json:"passive,omitempty"`
+	// PathDown says on every passive session and on every session that is Gateway, while it stays Up, that what lies behind
+	// this node is not to be used: diagnostic 6, Concatenated Path Down (RFC 5880, section 6.8.17).
+	PathDown bool `json:"pathDown,omitempty"`
 }
 
 // Status is a session as it is.

@@ -72,6 +72,9 @@ type Attributes struct {
 type Announcement struct {
 	Prefix      netip.Prefix
 	Communities []Community
+	// Rank among the nodes that announce the same prefix: 0 is the first choice, each higher one a worse one. It becomes
+	// prepended ASNs (to eBGP peers), a lower LOCAL_PREF (to iBGP peers) and a higher MED.
+	Rank uint8
 }
 
 // Family is an address family, always unicast.

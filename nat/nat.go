@@ -11,6 +11,18 @@ type Source string
 const (
 	SourcePod  Source = "Pod"  // the pod's own address, whatever other tables on the host would do
 	SourceNode Source = "Node" // masquerade behind the node
+	// SourceGateway is a pinned address, which the traffic gets from a gateway that it is sent to.
+	SourceGateway Source = "Gateway"
+	// SourceDrop is no address: what has no gateway may not leave. Only a Fallback.
+	SourceDrop Source = "Drop"
+)
+
+// MarkMask are the bits of the packet mark and of the connection mark that name a path. The other bits are of others:
+// kube-proxy has 0x4000 and 0x8000.
+const (
+	MarkMask  = 0x3ff00000
+	MarkShift = 20
+	MaxMark   = MarkMask >> MarkShift
 )
 
 // Policy is one EgressPolicy as far as this node is concerned.
@@ -23,12 +35,49 @@ type Policy struct {
 	Destinations []netip.Prefix `json:"destinations,omitempty"` // none: everything but the pods of this node
 	Exclude      []netip.Prefix `json:"exclude,omitempty"`      // of Destinations: these the policy does not match, a later one may
 	Source       Source         `json:"source"`
+	// Via, with SourceGateway, are the paths of new connections, one for each egress address. Several of one family are
+	// spread by the hash of the pod's address. A family without one gets Fallback.
+	Via      []Path `json:"via,omitempty"`
+	Fallback Source `json:"fallback,omitempty"` // SourceDrop, SourceNode or SourcePod
+}
+
+// Path is a way out through one gateway to one egress address. A connection stays on the path that it began on, named by its
+// mark, as long as the mark's tunnel or exit is there.
+type Path struct {
+	Mark uint16 `json:"mark"` // 1..MaxMark, at MarkShift in the marks
+	IPv4 bool   `json:"ipv4,omitempty"`
+	IPv6 bool   `json:"ipv6,omitempty"`
+}
+
+// Exit is where traffic to one egress address leaves the tunnels: this node is, or may be, its gateway. It says nothing of
+// who owns the address now: what arrives by the tunnel leaves with the address.
+type Exit struct {
+	Mark uint16 `json:"mark"` // of the connections that leave here: what the tunnel brings gets it, pods of this node have it from a Path
+	// Device is the tunnel that other nodes' pods come from.
+	Device string `json:"device"`
+	// Address that it leaves with; invalid: the node's own, for both families.
+	Address netip.Addr `json:"address,omitzero"`
+	// First and Last port that is given out. Two gateways of one address that take turns use halves, so that connections
+	// that stay with the one and new ones of the other never meet.
+	First uint16 `json:"first,omitempty"`
+	Last  uint16 `json:"last,omitempty"`
+}
+
+// Tunnel is what all tunnels of the node have in common.
+type Tunnel struct {
+	Port  uint16         // UDP, of the outer header; 0: there are no tunnels
+	Peers []netip.Prefix // who may send to Port; everybody else is dropped
+	MTU   int            // of the tunnel devices: TCP on a path is kept from sending larger segments
+	// Prefix of the names of tunnel devices. What comes from one tunnel never goes into another.
+	Prefix string
 }
 
 // Plan is the whole desired state of source addresses on this node.
 type Plan struct {
 	Pods     []netip.Prefix // pod prefixes of this node, both families: what policies speak of, and the pods that they select
 	Policies []Policy       // in any order
+	Exits    []Exit         // in any order
+	Tunnel   Tunnel
 }
 
 // Result is what an apply has reached.

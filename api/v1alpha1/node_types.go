@@ -50,6 +50,11 @@ type NodeRoutingStateSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	PodCIDRs []PrefixVerdict `json:"podCIDRs,omitempty"`
+	// TunnelPeers are the addresses of the cluster's nodes as prefixes that hold nothing else, if this node may own an egress
+	// address: nobody else may send into its tunnels.
+	// +kubebuilder:validation:MaxItems=20000
+	// +optional
+	TunnelPeers []string `json:"tunnelPeers,omitempty"`
 }
 
 // PrefixVerdict says whether a prefix belongs to the node.
@@ -109,6 +114,11 @@ type NodeRoutingStateStatus struct {
 	// Drain of the node, while it has label or taint waymark.io/drain.
 	// +optional
 	Drain *DrainStatus `json:"drain,omitempty"`
+	// Egress addresses that the node uses or may own.
+	// +listType=map
+	// +listMapKey=vni
+	// +optional
+	Egress []EgressState `json:"egress,omitempty"`
 	// Repairs of what another program had changed, since the agent started, by what was mended: nat, routes.
 	// +optional
 	Repairs map[string]int64 `json:"repairs,omitempty"`
@@ -153,6 +163,22 @@ type PolicyStatus struct {
 	// Generation of the object that is in force.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
+}
+
+// EgressState is an egress address as one node sees it.
+type EgressState struct {
+	// Address; empty: the gateway's own.
+	// +optional
+	Address string `json:"address,omitempty"`
+	VNI     int32  `json:"vni"`
+	// Term of the list of gateways that the node goes by.
+	Term int64 `json:"term"`
+	// Owner is the gateway that the node sends new connections to; empty: none is alive. The owner itself says its own name.
+	// +optional
+	Owner string `json:"owner,omitempty"`
+	// Failovers that the node has made, since its agent started.
+	// +optional
+	Failovers int64 `json:"failovers,omitempty"`
 }
 
 // GateStatus says whether the node may announce.

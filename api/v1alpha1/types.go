@@ -128,6 +128,40 @@ type EgressGateway struct {
 	// +kubebuilder:default=Drop
 	// +optional
 	Fallback string `json:"fallback,omitempty"`
+	// BFD between nodes and gateways, which tells a node when to go to another gateway. Default 300ms, 3.
+	// +optional
+	BFD *BFD `json:"bfd,omitempty"`
+}
+
+// FallbackDrop is the fallback of an EgressGateway that lets nothing out; the others are SourceNode and SourcePod.
+const FallbackDrop = "Drop"
+
+// EgressAddress is an address that a policy's traffic leaves with, and who owns it. Policies that share it say the same.
+type EgressAddress struct {
+	// Address; empty: the one that the gateway node has.
+	// +optional
+	Address string `json:"address,omitempty"`
+	// VNI of the tunnels to the address's gateways (RFC 7348). It names the address.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=16777215
+	VNI int32 `json:"vni"`
+	// Term grows by one with each change of the first gateway. Nodes that have chosen another gateway meanwhile go by the
+	// list anew.
+	// +kubebuilder:validation:Minimum=1
+	Term int64 `json:"term"`
+	// Gateways that may own the address. The first that is alive owns it; nodes see by BFD which are.
+	// +kubebuilder:validation:MaxItems=16
+	Gateways []EgressOwner `json:"gateways"`
+}
+
+// EgressOwner is a node that may own an egress address.
+type EgressOwner struct {
+	Node string `json:"node"`
+	// Address of the node, where its end of the tunnel is.
+	Address string `json:"address"`
+	// Leaving: connections that it has stay with it, new ones go to another.
+	// +optional
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // EgressPolicyStatus is what the nodes report of the policy.
@@ -139,6 +173,10 @@ type EgressPolicyStatus struct {
 	// Gateway names the nodes that own the policy's addresses.
 	// +optional
 	Gateway string `json:"gateway,omitempty"`
+	// Addresses that the traffic leaves with, with source: Gateway.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Addresses []EgressAddress `json:"addresses,omitempty"`
 }
 
 // AddressPool is a set of addresses to hand out.

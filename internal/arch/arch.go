@@ -28,7 +28,7 @@ var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/apiserver
 // only says who may import a module, besides its own subpackages: the directories and what is below them.
 var only = map[string][]string{
 	"github.com/osrg/gobgp":           {"bgp/gobgp", "hack", "internal/nettest"},
-	"github.com/vishvananda/netlink":  {"route/kernel"},
+	"github.com/vishvananda/netlink":  {"route/kernel", "route/tunnel", "nat/conntrack"},
 	"sigs.k8s.io/knftables":           {"nat/nftables"},
 	"github.com/coreos/go-iptables":   {"nat/iptables"},
 	"k8s.io/client-go":                kubernetes,
