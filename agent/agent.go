@@ -49,8 +49,8 @@ type NAT interface {
 
 // Paths is BFD, in a process of its own.
 type Paths interface {
-	// Set is the whole list of wanted sessions.
-	Set(sessions []bfd.SessionConfig)
+	// Set is all that is wanted.
+	Set(config bfd.Config)
 	// States is what the process says, and which run of it; connected is false while it is not there.
 	States() (sessions []bfd.Status, instance string, connected bool)
 }
@@ -287,7 +287,7 @@ func (a *Agent) watchPaths() {
 		return
 	}
 	a.watched = append([]bfd.SessionConfig{}, a.plan.BFD...)
-	a.Paths.Set(a.watched)
+	a.Paths.Set(bfd.Config{Sessions: a.watched})
 }
 
 // keepsPaths says that the plan ends no session that BFD holds. A peer takes the end of one for a failure of the path.

@@ -132,16 +132,16 @@ func (f fakeTraffic) Stop(context.Context) error { return nil }
 
 type fakePaths struct{ *world }
 
-func (p fakePaths) Set(sessions []bfd.SessionConfig) {
+func (p fakePaths) Set(config bfd.Config) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, old := range p.watched {
-		ends := !slices.ContainsFunc(sessions, func(c bfd.SessionConfig) bool { return c.Key == old.Key })
+		ends := !slices.ContainsFunc(config.Sessions, func(c bfd.SessionConfig) bool { return c.Key == old.Key })
 		if ends && slices.ContainsFunc(p.speaking.Peers, func(peer bgp.Peer) bool { return peer.Address == old.Peer }) {
 			p.t.Errorf("BFD with %s ends while BGP with it goes on", old.Peer)
 		}
 	}
-	p.watched = sessions
+	p.watched = config.Sessions
 }
 
 func (p fakePaths) States() ([]bfd.Status, string, bool) {

@@ -79,6 +79,25 @@ type Config struct {
 	PathDown bool `json:"pathDown,omitempty"`
 }
 
+// Validate says what is wrong with the config. What is wrong once is wrong as a whole.
+func (c Config) Validate() error {
+	var errs []error
+	seen := make(map[Key]bool, len(c.Sessions))
+	for _, session := range c.Sessions {
+		if seen[session.Key] {
+			errs = append(errs, fmt.Errorf("BFD session with %s: wanted twice", session.Peer))
+		}
+		seen[session.Key] = true
+		errs = append(errs, session.Validate())
+	}
+	for _, p := range c.Passive {
+		if !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() {
+			errs = append(errs, fmt.Errorf("passive BFD sessions: %s is not a prefix without host bits", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Status is a session as it is.
 type Status struct {
 	Key

@@ -19,7 +19,7 @@ const (
 	maxBackoff = 2 * time.Second
 )
 
-// Client is the agent's side. It connects again whenever the connection ends, and then tells the wanted sessions anew. It
+// Client is the agent's side. It connects again whenever the connection ends, and then tells anew what is wanted. It
 // is safe for concurrent use.
 type Client struct {
 	path   string
@@ -28,7 +28,7 @@ type Client struct {
 	tell   chan struct{} // readable: the server does not know want yet
 
 	mu        sync.Mutex
-	want      []bfd.SessionConfig // nil: nothing was set yet, so nothing is to be changed
+	want      *bfd.Config // nil: nothing was set yet, so nothing is to be changed
 	report    Report
 	connected bool
 }
@@ -39,15 +39,15 @@ func NewClient(dir string, notify func(), log *slog.Logger) *Client {
 	return &Client{path: filepath.Join(dir, SocketName), notify: notify, log: log, tell: make(chan struct{}, 1)}
 }
 
-// Set makes sessions the whole set of wanted sessions. The caller must not change the slice any more. Before the first Set
-// the client only follows.
-func (c *Client) Set(sessions []bfd.SessionConfig) {
-	if sessions == nil {
-		sessions = []bfd.SessionConfig{}
+// Set makes config the whole of what is wanted. The caller must not change its slices any more. Before the first Set the
+// client only follows.
+func (c *Client) Set(config bfd.Config) {
+	if config.Sessions == nil {
+		config.Sessions = []bfd.SessionConfig{}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.want = sessions
+	c.want = &config
 	poke(c.tell)
 }
 
@@ -88,7 +88,7 @@ func (c *Client) Run(ctx context.Context) error {
 func (c *Client) urgency() slog.Level {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.want) == 0 {
+	if c.want == nil || len(c.want.Sessions)+len(c.want.Passive) == 0 {
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn
@@ -132,7 +132,7 @@ func (c *Client) converse(ctx context.Context) (started bool, err error) {
 	}
 }
 
-// write tells the wanted sessions after the connection was made, and after each Set.
+// write tells what is wanted after the connection was made, and after each Set.
 func (c *Client) write(ctx context.Context, conn net.Conn) {
 	out := json.NewEncoder(conn)
 	for {
@@ -148,7 +148,7 @@ func (c *Client) write(ctx context.Context, conn net.Conn) {
 			continue
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err := out.Encode(request{Version: Version, Sessions: want}); err != nil {
+		if err := out.Encode(request{Version: Version, Config: *want}); err != nil {
 			return // converse says why
 		}
 	}

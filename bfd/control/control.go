@@ -22,10 +22,10 @@ const Version = 1
 // maxRequest bounds the memory that a request can take, in bytes: 16,384 sessions fit in.
 const maxRequest = 16 << 20
 
-// request is what the agent says: these are the sessions that shall be.
+// request is what the agent says: this is what shall be.
 type request struct {
-	Version  int                 `json:"version"`
-	Sessions []bfd.SessionConfig `json:"sessions"`
+	Version int `json:"version"`
+	bfd.Config
 }
 
 // Report is what waymark-bfd says.

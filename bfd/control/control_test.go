@@ -102,9 +102,9 @@ func TestSetAndReport(t *testing.T) {
 	c := NewClient(dir, func() { notified.Add(1) }, testLog(t))
 	start(t, c.Run)
 	follows(t, c, "")
-	c.Set(sessions("192.0.2.1", "192.0.2.2"))
+	c.Set(bfd.Config{Sessions: sessions("192.0.2.1", "192.0.2.2")})
 	follows(t, c, "192.0.2.1 192.0.2.2")
-	c.Set(sessions("192.0.2.2"))
+	c.Set(bfd.Config{Sessions: sessions("192.0.2.2")})
 	follows(t, c, "192.0.2.2")
 	if notified.Load() < 3 {
 		t.Errorf("notified %d times", notified.Load())
@@ -112,7 +112,7 @@ func TestSetAndReport(t *testing.T) {
 	follower := NewClient(dir, func() {}, testLog(t)) // it sets nothing, and so changes nothing
 	start(t, follower.Run)
 	follows(t, follower, "192.0.2.2")
-	c.Set(nil)
+	c.Set(bfd.Config{})
 	follows(t, follower, "")
 }
 
@@ -121,14 +121,14 @@ func TestSessionsOutliveTheAgent(t *testing.T) {
 	newServer(t, dir, speaker)
 	c := NewClient(dir, func() {}, testLog(t))
 	stop := start(t, c.Run)
-	c.Set(sessions("192.0.2.1"))
+	c.Set(bfd.Config{Sessions: sessions("192.0.2.1")})
 	before := follows(t, c, "192.0.2.1")
 	stop()
 
 	holds(t, speaker, "192.0.2.1")
 	next := NewClient(dir, func() {}, testLog(t))
 	start(t, next.Run)
-	next.Set(sessions("192.0.2.1"))
+	next.Set(bfd.Config{Sessions: sessions("192.0.2.1")})
 	after := follows(t, next, "192.0.2.1")
 	if after.Instance != before.Instance || after.Sessions[0].Discriminator != before.Sessions[0].Discriminator {
 		t.Errorf("another session after the agent's restart: %+v, before %+v", after, before)
@@ -139,7 +139,7 @@ func TestClientComesBack(t *testing.T) {
 	dir := t.TempDir()
 	c := NewClient(dir, func() {}, testLog(t))
 	start(t, c.Run) // before the server
-	c.Set(sessions("192.0.2.1"))
+	c.Set(bfd.Config{Sessions: sessions("192.0.2.1")})
 	stop := newServer(t, dir, udp.New(testLog(t)))
 	before := follows(t, c, "192.0.2.1")
 	stop()
@@ -216,7 +216,7 @@ func TestRequestOfAClientThatGoesAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		peer := fmt.Sprintf("192.0.2.%d", i+1)
-		if err := json.NewEncoder(conn).Encode(request{Version: Version, Sessions: sessions(peer)}); err != nil {
+		if err := json.NewEncoder(conn).Encode(request{Version: Version, Config: bfd.Config{Sessions: sessions(peer)}}); err != nil {
 			t.Fatal(err)
 		}
 		conn.Close()
@@ -270,9 +270,9 @@ func TestHangingClient(t *testing.T) {
 		all = append(all, fmt.Sprintf("192.0.2.%d", i+1))
 	}
 	for range 50 { // 50 times 100 kB: more than the socket's buffer
-		c.Set(sessions(all...))
+		c.Set(bfd.Config{Sessions: sessions(all...)})
 		follows(t, c, strings.Join(all, " "))
-		c.Set(sessions(all[:200]...))
+		c.Set(bfd.Config{Sessions: sessions(all[:200]...)})
 		follows(t, c, strings.Join(all[:200], " "))
 	}
 	if n, err := io.CopyN(io.Discard, conn, 1000); err != nil {

@@ -26,8 +26,8 @@ const (
 
 // Sessions is what holds the sessions: udp.Speaker.
 type Sessions interface {
-	// Set makes want the whole set. If one is invalid, all stays as it is.
-	Set(want []bfd.SessionConfig) error
+	// Set makes config the whole of what is held. If any of it is invalid, all stays as it is.
+	Set(config bfd.Config) error
 	// Status of all sessions, and how many packets belonged to none.
 	Status() ([]bfd.Status, map[bfd.Reason]uint64)
 	// Changed is readable after sessions or their states have changed.
@@ -161,7 +161,7 @@ func (s *Server) read(ctx context.Context, conn net.Conn, refused chan error) {
 	for lines.Scan() {
 		req, err := parseRequest(lines.Bytes())
 		if err == nil {
-			err = s.sessions.Set(req.Sessions)
+			err = s.sessions.Set(req.Config)
 		}
 		if err != nil {
 			s.log.Error("BFD request refused, sessions stay as they are", "error", err)

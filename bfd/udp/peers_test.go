@@ -133,7 +133,7 @@ func with(peer string) bfd.SessionConfig {
 
 func set(t testing.TB, s *Speaker, want ...bfd.SessionConfig) {
 	t.Helper()
-	if err := s.Set(want); err != nil {
+	if err := s.Set(bfd.Config{Sessions: want}); err != nil {
 		t.Fatal(err)
 	}
 }

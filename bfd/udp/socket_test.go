@@ -251,7 +251,7 @@ func TestBadSetChangesNothing(t *testing.T) {
 		"invalid": {good, {Key: bfd.Key{Peer: netip.MustParseAddr("192.0.2.3")}}},
 		"twice":   {good, good},
 	} {
-		if err := s.Set(want); err == nil {
+		if err := s.Set(bfd.Config{Sessions: want}); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 		if after := only(t, s); after.Discriminator != before.Discriminator {
@@ -267,7 +267,7 @@ func TestSetAfterTheEnd(t *testing.T) {
 	if err := s.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Set([]bfd.SessionConfig{with("192.0.2.2")}); err == nil {
+	if err := s.Set(bfd.Config{Sessions: []bfd.SessionConfig{with("192.0.2.2")}}); err == nil {
 		t.Error("accepted")
 	}
 }

@@ -74,23 +74,18 @@ func New(log *slog.Logger) *Speaker {
 // Changed is readable after sessions were added or removed, or a session has changed its state.
 func (s *Speaker) Changed() <-chan struct{} { return s.changed }
 
-// Set makes want the whole set of sessions. Those that are there already stay as they are or negotiate a new timing; those
-// that are not wanted any more end with AdminDown. If one of want is invalid, all stays as it is.
-func (s *Speaker) Set(want []bfd.SessionConfig) error {
-	byKey := make(map[bfd.Key]bfd.SessionConfig, len(want))
-	var errs []error
-	for _, c := range want {
-		if _, twice := byKey[c.Key]; twice {
-			errs = append(errs, fmt.Errorf("BFD session with %s: wanted twice", c.Peer))
-		}
-		errs = append(errs, c.Validate())
-		byKey[c.Key] = c
-	}
-	if len(want) > portCount {
-		errs = append(errs, fmt.Errorf("%d BFD sessions: there are source ports for %d", len(want), portCount))
-	}
-	if err := errors.Join(errs...); err != nil {
+// Set makes config the whole of what is held. Sessions that are there already stay as they are or negotiate a new timing;
+// those that are not wanted any more end with AdminDown. If any of config is invalid, all stays as it is.
+func (s *Speaker) Set(config bfd.Config) error {
+	if err := config.Validate(); err != nil {
 		return err
+	}
+	if n := len(config.Sessions); n > portCount {
+		return fmt.Errorf("%d BFD sessions: there are source ports for %d", n, portCount)
+	}
+	wanted := make(map[bfd.Key]bool, len(config.Sessions))
+	for _, c := range config.Sessions {
+		wanted[c.Key] = true
 	}
 
 	s.mu.Lock()
@@ -100,11 +95,11 @@ func (s *Speaker) Set(want []bfd.SessionConfig) error {
 	}
 	now := time.Now()
 	for key, sess := range s.sessions {
-		if _, ok := byKey[key]; !ok {
+		if !wanted[key] {
 			s.leave(sess, now)
 		}
 	}
-	for _, c := range want {
+	for _, c := range config.Sessions {
 		sess := s.sessions[c.Key]
 		if sess == nil {
 			sess = s.add(c, now)

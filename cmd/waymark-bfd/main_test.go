@@ -74,10 +74,10 @@ func agent(t *testing.T, dir string, multiplier uint8) (c *control.Client, stop 
 	}
 	t.Cleanup(stop)
 	const interval = 100 * time.Millisecond
-	c.Set([]bfd.SessionConfig{{
+	c.Set(bfd.Config{Sessions: []bfd.SessionConfig{{
 		Key:    bfd.Key{Peer: netip.MustParseAddr("192.0.2.2")},
 		Timing: bfd.Timing{DesiredMinTx: interval, RequiredMinRx: interval, DetectMult: multiplier},
-	}})
+	}}})
 	return c, stop
 }
 
