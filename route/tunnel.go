@@ -1,6 +1,9 @@
 package route
 
-import "net/netip"
+import (
+	"net/netip"
+	"strconv"
+)
 
 // The numbers that mark a tunnel's parts as ours.
 const (
@@ -49,3 +52,6 @@ type Underlay struct {
 	Device string // that the node's address is on
 	MTU    int    // of the tunnel devices; 0: there is no such device
 }
+
+// TunnelDevice is the name of a VNI's device.
+func TunnelDevice(vni uint32) string { return TunnelPrefix + strconv.FormatUint(uint64(vni), 10) }
