@@ -2,7 +2,6 @@ package nat
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,10 +13,16 @@ type Range struct {
 	First, Last netip.Addr
 }
 
-// Decision is the source address for everything that a pod sends to a range of destinations.
+// Target is what becomes of a connection: SourcePod, SourceNode, SourceDrop, or SourceGateway by one path of a group.
+type Target struct {
+	Source Source
+	Group  int // with SourceGateway: index in Table.Groups
+}
+
+// Decision is the target of everything that a pod sends to a range of destinations.
 type Decision struct {
 	Range
-	Source Source
+	Target
 }
 
 // Class is a set of pods that the same policies are about. Its ranges are sorted, IPv4 first, and disjoint; neighbours with
@@ -27,37 +32,30 @@ type Class struct {
 	Decisions []Decision
 }
 
-// Table is a plan with all questions of precedence answered: disjoint classes of pods. The first is of the pods that no
-// policy selects, and is always there.
-type Table []Class
+// Table is a plan with all questions of precedence answered.
+type Table struct {
+	// Classes are disjoint. The first is of the pods that no policy selects, and is always there.
+	Classes []Class
+	// Groups are marks of paths, of one family, among which new connections are spread by the hash of the pod's address. Each
+	// list of marks is there once, in the order in which policies are asked: when a path gives way to another one, the group
+	// keeps its number.
+	Groups [][]uint16
+}
 
-// Compile decides priorities, ties, destinations and excludes, so that a backend only has to look an address up.
+// Compile decides priorities, ties, destinations, excludes and fallbacks, so that a backend only has to look an address up.
 func Compile(p Plan) (Table, error) {
-	var errs []error
-	for _, prefix := range p.Pods {
-		if err := checkPrefix(prefix); err != nil {
-			errs = append(errs, fmt.Errorf("pod prefix: %w", err))
-		}
+	if err := p.validate(); err != nil {
+		return Table{}, err
 	}
-	names := map[string]bool{}
-	for _, policy := range p.Policies {
-		if err := policy.Validate(); err != nil {
-			errs = append(errs, err)
-		}
-		if names[policy.Name] {
-			errs = append(errs, fmt.Errorf("egress policy %q is there twice", policy.Name))
-		}
-		names[policy.Name] = true
-	}
-	if len(errs) > 0 {
-		return Table{}, errors.Join(errs...)
-	}
-
 	policies := slices.SortedFunc(slices.Values(p.Policies), func(a, b Policy) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
 	})
+	c := compiler{pods: p.Pods}
+	for _, policy := range policies {
+		c.rules = append(c.rules, rule{policy, c.target(policy, false), c.target(policy, true)})
+	}
 	selected := selections(policies)
-	t := Table{{Pods: others(p.Pods, selected), Decisions: decide(policies, nil, p.Pods)}}
+	classes := []Class{{Pods: others(p.Pods, selected), Decisions: c.decide(nil)}}
 	members := map[string][]netip.Addr{}
 	for pod, selecting := range selected {
 		key := fmt.Sprint(selecting)
@@ -65,9 +63,43 @@ func Compile(p Plan) (Table, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(members)) {
 		pods := members[key]
-		t = append(t, Class{Pods: ranges(hosts(pods)), Decisions: decide(policies, selected[pods[0]], p.Pods)})
+		classes = append(classes, Class{Pods: ranges(hosts(pods)), Decisions: c.decide(selected[pods[0]])})
 	}
-	return t, nil
+	return Table{Classes: classes, Groups: c.groups}, nil
+}
+
+// compiler is what the classes of a plan have in common.
+type compiler struct {
+	pods   []netip.Prefix
+	rules  []rule // in the order in which they are asked
+	groups [][]uint16
+}
+
+// rule is a policy with its target in each family.
+type rule struct {
+	Policy
+	ipv4, ipv6 Target
+}
+
+// target is what the policy does with traffic of one family.
+func (c *compiler) target(p Policy, ipv6 bool) Target {
+	if p.Source != SourceGateway {
+		return Target{Source: p.Source}
+	}
+	var group []uint16
+	for _, path := range p.Via {
+		if ipv6 && path.IPv6 || !ipv6 && path.IPv4 {
+			group = append(group, path.Mark)
+		}
+	}
+	if len(group) == 0 {
+		return Target{Source: p.Fallback}
+	}
+	at := slices.IndexFunc(c.groups, func(g []uint16) bool { return slices.Equal(g, group) })
+	if at < 0 {
+		at, c.groups = len(c.groups), append(c.groups, group)
+	}
+	return Target{SourceGateway, at}
 }
 
 // selections are the selecting policies of each selected pod, as sorted indexes.
@@ -87,11 +119,11 @@ func selections(policies []Policy) map[netip.Addr][]int {
 }
 
 // decide compiles the policies about all pods, and those selecting.
-func decide(policies []Policy, selecting []int, pods []netip.Prefix) []Decision {
+func (c *compiler) decide(selecting []int) []Decision {
 	var layers [][]Decision
-	for i, policy := range policies {
-		if _, selects := slices.BinarySearch(selecting, i); selects || !policy.Selects {
-			layers = append(layers, policy.layer(pods))
+	for i, r := range c.rules {
+		if _, selects := slices.BinarySearch(selecting, i); selects || !r.Selects {
+			layers = append(layers, r.layer(c.pods))
 		}
 	}
 	return flatten(layers)
@@ -100,11 +132,11 @@ func decide(policies []Policy, selecting []int, pods []netip.Prefix) []Decision 
 // others are the pods that no policy selects.
 func others(pods []netip.Prefix, selected map[netip.Addr][]int) []Range {
 	without := paint(hosts(slices.Collect(maps.Keys(selected))), excluded)
-	decisions := flatten(append([][]Decision{flatten(without)}, flatten(paint(pods, SourcePod))))
-	return rangesOf(slices.DeleteFunc(decisions, func(d Decision) bool { return d.Source == excluded }))
+	decisions := flatten(append([][]Decision{flatten(without)}, flatten(paint(pods, included))))
+	return rangesOf(slices.DeleteFunc(decisions, func(d Decision) bool { return d.Target == excluded }))
 }
 
-func ranges(prefixes []netip.Prefix) []Range { return rangesOf(flatten(paint(prefixes, SourcePod))) }
+func ranges(prefixes []netip.Prefix) []Range { return rangesOf(flatten(paint(prefixes, included))) }
 
 func rangesOf(decisions []Decision) []Range {
 	var list []Range
@@ -122,66 +154,36 @@ func hosts(addrs []netip.Addr) []netip.Prefix {
 	return prefixes
 }
 
-// Validate says what is wrong with the policy. Prefixes may have host bits set, repeat and overlap.
-func (p Policy) Validate() error {
-	var errs []error
-	if p.Name == "" {
-		errs = append(errs, errors.New("no name"))
-	}
-	if p.Source != SourcePod && p.Source != SourceNode {
-		errs = append(errs, fmt.Errorf("source %q is neither %s nor %s", p.Source, SourcePod, SourceNode))
-	}
-	for _, pod := range p.Pods {
-		if err := checkPrefix(netip.PrefixFrom(pod, pod.BitLen())); err != nil {
-			errs = append(errs, fmt.Errorf("pod: %w", err))
-		}
-	}
-	for _, prefix := range p.Destinations {
-		if err := checkPrefix(prefix); err != nil {
-			errs = append(errs, fmt.Errorf("destination: %w", err))
-		}
-	}
-	for _, prefix := range p.Exclude {
-		if err := checkPrefix(prefix); err != nil {
-			errs = append(errs, fmt.Errorf("excluded destination: %w", err))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("egress policy %q: %w", p.Name, err)
-	}
-	return nil
-}
-
-func checkPrefix(p netip.Prefix) error {
-	if !p.IsValid() {
-		return fmt.Errorf("%q is not a prefix", p)
-	}
-	if p.Addr().Is4In6() {
-		return fmt.Errorf("%s is an IPv4-mapped address, write it as IPv4", p)
-	}
-	return nil
-}
-
-// excluded is the source of a range that a policy leaves to the next one.
-const excluded Source = ""
+// excluded is the target of a range that a policy leaves to the next one, included of one in a set.
+var (
+	excluded = Target{}
+	included = Target{Source: SourcePod}
+)
 
 // layer is what the policy alone decides. Everything, the meaning of no destinations, is everything but the node's own pods:
 // what goes from pod to pod does not leave the node.
-func (p Policy) layer(pods []netip.Prefix) []Decision {
-	destinations, exclude := p.Destinations, p.Exclude
+func (r rule) layer(pods []netip.Prefix) []Decision {
+	destinations, exclude := r.Destinations, r.Exclude
 	if len(destinations) == 0 {
 		destinations = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 		exclude = slices.Concat(exclude, pods)
 	}
-	decisions := flatten(append(paint(exclude, excluded), paint(destinations, p.Source)...))
-	return slices.DeleteFunc(decisions, func(d Decision) bool { return d.Source == excluded })
+	layers := paint(exclude, excluded)
+	for _, d := range destinations {
+		target := r.ipv4
+		if d.Addr().Is6() {
+			target = r.ipv6
+		}
+		layers = append(layers, []Decision{{rangeOf(d), target}})
+	}
+	return slices.DeleteFunc(flatten(layers), func(d Decision) bool { return d.Target == excluded })
 }
 
 // paint makes one layer of each prefix.
-func paint(prefixes []netip.Prefix, s Source) [][]Decision {
+func paint(prefixes []netip.Prefix, t Target) [][]Decision {
 	layers := make([][]Decision, len(prefixes))
 	for i, p := range prefixes {
-		layers[i] = []Decision{{rangeOf(p), s}}
+		layers[i] = []Decision{{rangeOf(p), t}}
 	}
 	return layers
 }
@@ -220,7 +222,7 @@ func over(top, bottom []Decision) []Decision {
 			merged, bottom = add(merged, b), bottom[1:]
 		default:
 			if b.First.Less(t.First) {
-				merged = add(merged, Decision{Range{b.First, t.First.Prev()}, b.Source})
+				merged = add(merged, Decision{Range{b.First, t.First.Prev()}, b.Target})
 			}
 			if t.Last.Less(b.Last) {
 				// What sticks out of b waits for the next of top.
@@ -243,7 +245,7 @@ func over(top, bottom []Decision) []Decision {
 
 // add appends d, or widens the last range when d continues it.
 func add(list []Decision, d Decision) []Decision {
-	if n := len(list); n > 0 && list[n-1].Source == d.Source && list[n-1].Last.Next() == d.First {
+	if n := len(list); n > 0 && list[n-1].Target == d.Target && list[n-1].Last.Next() == d.First {
 		list[n-1].Last = d.Last
 		return list
 	}

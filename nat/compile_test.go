@@ -30,7 +30,10 @@ func addrs(list ...string) []netip.Addr {
 
 func show(t nat.Table) string {
 	var b strings.Builder
-	for i, class := range t {
+	for i, group := range t.Groups {
+		fmt.Fprintf(&b, "group %d %v\n", i, group)
+	}
+	for i, class := range t.Classes {
 		if i > 0 {
 			fmt.Fprintf(&b, "class %d\n", i)
 		}
@@ -39,6 +42,9 @@ func show(t nat.Table) string {
 		}
 		for _, d := range class.Decisions {
 			fmt.Fprintf(&b, "%s-%s %s\n", d.First, d.Last, d.Source)
+			if d.Source == nat.SourceGateway {
+				fmt.Fprintf(&b, "  by group %d\n", d.Group)
+			}
 		}
 	}
 	return b.String()
@@ -118,6 +124,33 @@ func TestCompile(t *testing.T) {
 			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod}}},
 			"0.0.0.0-255.255.255.255 Pod\n::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff Pod\n",
 		},
+		{
+			"a family without a path gets the fallback",
+			nat.Plan{Policies: []nat.Policy{{
+				Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Via: []nat.Path{{Mark: 5, IPv4: true}},
+				Destinations: prefixes("192.0.2.0/24", "2001:db8::/128"),
+			}}},
+			"group 0 [5]\n192.0.2.0-192.0.2.255 Gateway\n  by group 0\n2001:db8::-2001:db8:: Drop\n",
+		},
+		{
+			"groups by family, each once, in the order of the policies",
+			nat.Plan{Policies: []nat.Policy{
+				{
+					Name: "z", Priority: 1, Source: nat.SourceGateway, Fallback: nat.SourceNode, Destinations: prefixes("192.0.2.0/25", "2001:db8::/128"),
+					Via: []nat.Path{{Mark: 9, IPv4: true, IPv6: true}, {Mark: 5, IPv4: true}},
+				},
+				{
+					Name: "a", Priority: 2, Source: nat.SourceGateway, Fallback: nat.SourcePod, Destinations: prefixes("192.0.2.128/25", "2001:db8::1/128"),
+					Via: []nat.Path{{Mark: 9, IPv4: true}, {Mark: 5, IPv4: true}},
+				},
+				{
+					Name: "b", Priority: 3, Source: nat.SourceGateway, Fallback: nat.SourcePod, Destinations: prefixes("192.0.3.0/24"),
+					Via: []nat.Path{{Mark: 5, IPv4: true}, {Mark: 9, IPv4: true}},
+				},
+			}},
+			"group 0 [9 5]\ngroup 1 [9]\ngroup 2 [5 9]\n192.0.2.0-192.0.2.255 Gateway\n  by group 0\n192.0.3.0-192.0.3.255 Gateway\n  by group 2\n" +
+				"2001:db8::-2001:db8:: Gateway\n  by group 1\n2001:db8::1-2001:db8::1 Pod\n",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			table, err := nat.Compile(test.plan)
@@ -142,11 +175,47 @@ func TestCompileRefuses(t *testing.T) {
 		{nat.Plan{Policies: []nat.Policy{{Source: nat.SourcePod}}}, []string{`egress policy "": no name`}},
 		{
 			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: "Host", Destinations: []netip.Prefix{mapped}, Exclude: []netip.Prefix{{}}}}},
-			[]string{`egress policy "a": source "Host" is neither Pod nor Node`, "destination: ::ffff:10.0.0.0/104", `excluded destination: "invalid Prefix"`},
+			[]string{`egress policy "a": source "Host" is none of Pod, Node and Gateway`, "destination: ::ffff:10.0.0.0/104", `excluded destination: "invalid Prefix"`},
 		},
 		{
 			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod}, {Name: "a", Source: nat.SourceNode}}},
 			[]string{`egress policy "a" is there twice`},
+		},
+		{
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourceGateway, Via: []nat.Path{{IPv4: true}, {Mark: 1024, IPv6: true}, {Mark: 2}, {Mark: 2, IPv4: true}}}}},
+			[]string{
+				`egress policy "a": fallback "" is none of Drop, Node and Pod`, "path: mark 0 is not in 1-1023", "path: mark 1024", "path 2 is of no family",
+				"path 2 is there twice",
+			},
+		},
+		{
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceGateway}, {Name: "b", Source: nat.SourceDrop}}},
+			[]string{`fallback "Gateway" is none`, `source "Drop" is none`},
+		},
+		{
+			nat.Plan{Policies: []nat.Policy{{Name: "a", Source: nat.SourcePod, Via: []nat.Path{{Mark: 1, IPv4: true}}}, {Name: "b", Source: nat.SourceNode, Fallback: nat.SourceDrop}}},
+			[]string{`egress policy "a": paths or a fallback with source Pod`, `egress policy "b": paths or a fallback with source Node`},
+		},
+		{
+			nat.Plan{Tunnel: nat.Tunnel{Prefix: "w"}, Exits: []nat.Exit{
+				{Mark: 0, Device: "eth0", Address: netip.MustParseAddr("127.0.0.1"), First: 5, Last: 4},
+				{Mark: 7, Device: "w234567890123456", Address: netip.MustParseAddr("::ffff:10.0.0.1"), Last: 9},
+				{Mark: 7, Device: "w\" accept", First: 1, Last: 1},
+			}},
+			[]string{
+				"exit 0: mark 0 is not in 1-1023", `device "eth0" does not begin with the prefix of tunnels, "w"`, "127.0.0.1 cannot be an egress address", "5-4 is no range of ports",
+				`exit 7: device: "w234567890123456" is not a name`, "::ffff:10.0.0.1 cannot be", "0-9 is no range", "exit 7: another exit has 7 too", `"w\" accept" is not a name`,
+			},
+		},
+		{
+			nat.Plan{Tunnel: nat.Tunnel{Prefix: "w"}, Exits: []nat.Exit{
+				{Mark: 1, Device: "w1", Address: netip.MustParseAddr("10.0.0.1"), First: 1, Last: 1}, {Mark: 2, Device: "w1", Address: netip.MustParseAddr("10.0.0.1"), First: 1, Last: 1},
+			}},
+			[]string{"exit 2: another exit has w1 too", "exit 2: another exit has 10.0.0.1 too"},
+		},
+		{
+			nat.Plan{Tunnel: nat.Tunnel{Port: 8479, Peers: []netip.Prefix{mapped}, MTU: 100}},
+			[]string{`tunnels: prefix of devices: "" is not a name`, "MTU 100 is not in 576-65535", "peer: ::ffff:10.0.0.0/104 is an IPv4-mapped"},
 		},
 	} {
 		_, err := nat.Compile(test.plan)
@@ -183,7 +252,7 @@ func checkFirstMatch(t *testing.T, r *rand.Rand) {
 	if after := fmt.Sprint(plan); after != before {
 		t.Fatalf("plan changed from %v to %v", before, after)
 	}
-	for _, class := range table {
+	for _, class := range table.Classes {
 		for i, d := range class.Decisions {
 			if d.Last.Less(d.First) || d.First.BitLen() != d.Last.BitLen() {
 				t.Fatalf("%v: bad range %v", plan, d)
@@ -192,7 +261,7 @@ func checkFirstMatch(t *testing.T, r *rand.Rand) {
 				continue
 			}
 			last := class.Decisions[i-1]
-			if !last.Last.Less(d.First) || last.Source == d.Source && last.Last.Next() == d.First {
+			if !last.Last.Less(d.First) || last.Target == d.Target && last.Last.Next() == d.First {
 				t.Fatalf("%v: %v and %v overlap or should be one", plan, last, d)
 			}
 		}
@@ -218,7 +287,7 @@ func podsOf(r *rand.Rand, plan nat.Plan) []netip.Addr {
 	return pods
 }
 
-func firstMatch(plan nat.Plan, pod, dst netip.Addr) nat.Source {
+func firstMatch(plan nat.Plan, pod, dst netip.Addr) string {
 	in := func(list []netip.Prefix, a netip.Addr) bool {
 		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
@@ -233,25 +302,38 @@ func firstMatch(plan nat.Plan, pod, dst netip.Addr) nat.Source {
 		case p.Selects && !slices.Contains(p.Pods, pod):
 		case len(p.Destinations) == 0 && in(plan.Pods, dst):
 		case len(p.Destinations) > 0 && !in(p.Destinations, dst), in(p.Exclude, dst):
+		case p.Source != nat.SourceGateway:
+			return string(p.Source)
 		default:
-			return p.Source
+			var marks []uint16
+			for _, path := range p.Via {
+				if path.IPv4 && dst.Is4() || path.IPv6 && dst.Is6() {
+					marks = append(marks, path.Mark)
+				}
+			}
+			if len(marks) == 0 {
+				return string(p.Fallback)
+			}
+			return fmt.Sprint(marks)
 		}
 	}
 	return ""
 }
 
-func lookup(table nat.Table, pod, dst netip.Addr) nat.Source {
+func lookup(table nat.Table, pod, dst netip.Addr) string {
 	has := func(r nat.Range, a netip.Addr) bool { return !a.Less(r.First) && !r.Last.Less(a) }
-	var source nat.Source
-	found := 0
-	for _, class := range table {
+	source, found := "", 0
+	for _, class := range table.Classes {
 		if !slices.ContainsFunc(class.Pods, func(r nat.Range) bool { return has(r, pod) }) {
 			continue
 		}
 		found++
 		for _, d := range class.Decisions {
 			if has(d.Range, dst) {
-				source = d.Source
+				source = string(d.Source)
+				if d.Source == nat.SourceGateway {
+					source = fmt.Sprint(table.Groups[d.Group])
+				}
 			}
 		}
 	}
@@ -271,12 +353,16 @@ func randomPlan(r *rand.Rand) nat.Plan {
 	}
 	plan := nat.Plan{Pods: list(3)}
 	for i := range r.IntN(8) {
-		source := nat.SourcePod
-		if r.IntN(2) == 0 {
-			source = nat.SourceNode
-		}
 		policy := nat.Policy{
-			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: source, Destinations: list(5), Exclude: list(4), Selects: r.IntN(3) == 0,
+			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: []nat.Source{nat.SourcePod, nat.SourceNode, nat.SourceGateway}[r.IntN(3)],
+			Destinations: list(5), Exclude: list(4), Selects: r.IntN(3) == 0,
+		}
+		if policy.Source == nat.SourceGateway {
+			policy.Fallback = []nat.Source{nat.SourceDrop, nat.SourceNode, nat.SourcePod}[r.IntN(3)]
+			for mark := range r.IntN(3) {
+				family := r.IntN(3)
+				policy.Via = append(policy.Via, nat.Path{Mark: uint16(mark + 1), IPv4: family != 0, IPv6: family != 1})
+			}
 		}
 		for range r.IntN(4) {
 			pod := randomPrefix(r)

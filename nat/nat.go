@@ -35,8 +35,8 @@ type Policy struct {
 	Destinations []netip.Prefix `json:"destinations,omitempty"` // none: everything but the pods of this node
 	Exclude      []netip.Prefix `json:"exclude,omitempty"`      // of Destinations: these the policy does not match, a later one may
 	Source       Source         `json:"source"`
-	// Via, with SourceGateway, are the paths of new connections, one for each egress address. Several of one family are
-	// spread by the hash of the pod's address. A family without one gets Fallback.
+	// Via, with SourceGateway, are the paths of new connections, one for each egress address, always in the order of the
+	// addresses. Several of one family are spread by the hash of the pod's address. A family without one gets Fallback.
 	Via      []Path `json:"via,omitempty"`
 	Fallback Source `json:"fallback,omitempty"` // SourceDrop, SourceNode or SourcePod
 }
@@ -58,7 +58,7 @@ type Exit struct {
 	// Address that it leaves with; invalid: the node's own, for both families.
 	Address netip.Addr `json:"address,omitzero"`
 	// First and Last port that is given out. Two gateways of one address that take turns use halves, so that connections
-	// that stay with the one and new ones of the other never meet.
+	// that stay with the one and new ones of the other never meet. Both 0: any port.
 	First uint16 `json:"first,omitempty"`
 	Last  uint16 `json:"last,omitempty"`
 }

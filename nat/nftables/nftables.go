@@ -69,7 +69,7 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	frameStays := b.left != nil && have.frame == b.left.frame && len(have.chains) == len(chainsOf(len(table)))
+	frameStays := b.left != nil && have.frame == b.left.frame && len(have.chains) == len(chainsOf(len(table.Classes)))
 	result := nat.Result{Repaired: b.left != nil && !have.equal(b.left)}
 	if frameStays && maps.EqualFunc(have.elements, want, slices.Equal) {
 		b.left = have
@@ -77,7 +77,7 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	}
 
 	b.left, b.written = nil, true // until the outcome is known
-	if frameStays, err = write(ctx, have, want, len(table), frameStays); err != nil {
+	if frameStays, err = write(ctx, have, want, len(table.Classes), frameStays); err != nil {
 		return nat.Result{}, err
 	}
 	result.Changed = true

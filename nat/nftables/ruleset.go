@@ -61,7 +61,7 @@ func elementsOf(t nat.Table) map[string][]element {
 		elements[name] = append(elements[name], element{r, chain})
 	}
 	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode}
-	for i, class := range t {
+	for i, class := range t.Classes {
 		for _, r := range class.Pods {
 			add(pods4, pods6, r, classChain(i))
 		}
