@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/waymark-bgp/waymark/internal/nattest"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 	"github.com/waymark-bgp/waymark/nat"
 	"github.com/waymark-bgp/waymark/nat/nftables"
@@ -211,7 +212,7 @@ func TestForeignEditsAreNoticedAndRepaired(t *testing.T) {
 			b := nftables.New()
 			apply(t, b, registries)
 			want := ruleset(t)
-			noticed := watch(t, b, registries)
+			noticed := nattest.Watch(t, b, registries)
 
 			nettest.Run(t, "nft", strings.ReplaceAll(edit, "$RULE", aRule(t)))
 			select {
@@ -255,7 +256,7 @@ func TestWatchIsSilentForOthersAndOurselves(t *testing.T) {
 	flushed(t)
 	b := nftables.New()
 	apply(t, b, registries)
-	noticed := watch(t, b, registries)
+	noticed := nattest.Watch(t, b, registries)
 	for i := range 50 {
 		nettest.Run(t, "nft", fmt.Sprintf("add table inet kube-proxy; add chain inet kube-proxy c%d; flush table inet kube-proxy; add table ip waymark", i))
 		apply(t, b, plan(nat.Policy{Name: "a", Source: nat.SourcePod, Destinations: prefixes(fmt.Sprintf("10.%d.0.0/16", i))}))
@@ -301,25 +302,6 @@ func TestTakeOverLeavesElementsAlone(t *testing.T) {
 	}
 	if got := ruleset(t); got != want {
 		t.Errorf("taken over as\n%swant\n%s", got, want)
-	}
-}
-
-func TestRemoveLeavesNoTrace(t *testing.T) {
-	flushed(t)
-	nettest.Run(t, "nft", "add table inet other")
-	before := nettest.Run(t, "nft", "list ruleset")
-	b := nftables.New()
-	for range 2 { // also when there is nothing to remove
-		if err := b.Remove(context.Background()); err != nil {
-			t.Fatal(err)
-		}
-		if after := nettest.Run(t, "nft", "list ruleset"); after != before {
-			t.Errorf("left behind:\n%s", after)
-		}
-		apply(t, b, registries)
-	}
-	if ruleset(t) == "" {
-		t.Error("no table after an apply that follows a removal")
 	}
 }
 

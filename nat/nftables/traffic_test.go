@@ -5,13 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/waymark-bgp/waymark/internal/nattest"
 	"github.com/waymark-bgp/waymark/internal/nettest"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 )
 
 // TestTrafficCounts wants packets between pods and the outside counted, and none between pods.
 func TestTrafficCounts(t *testing.T) {
-	l := newLab(t)
+	l := nattest.NewLab(t)
 	var traffic nftables.Traffic
 	count := func() uint64 {
 		t.Helper()
@@ -31,8 +32,8 @@ func TestTrafficCounts(t *testing.T) {
 		to   string
 		want uint64
 	}{
-		{l.pod, outside4, 6}, {l.pod, outside6, 6}, {l.outside, pod4, 6}, {l.outside, pod6, 6},
-		{l.pod, neighbour4, 0}, {l.machine, outside4, 0},
+		{l.Pod, nattest.Outside4, 6}, {l.Pod, nattest.Outside6, 6}, {l.Outside, nattest.Pod4, 6}, {l.Outside, nattest.Pod6, 6},
+		{l.Pod, nattest.Neighbour4, 0}, {l.Machine, nattest.Outside4, 0},
 	} {
 		pings(c.from, c.to)
 		now := count()
