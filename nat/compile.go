@@ -52,6 +52,9 @@ func Compile(p Plan) (Table, error) {
 	})
 	c := compiler{pods: p.Pods}
 	for _, policy := range policies {
+		if policy.Source == SourceGateway {
+			policy.Exclude = slices.Concat(policy.Exclude, hosts(p.Tunnel.Gateways))
+		}
 		c.rules = append(c.rules, rule{policy, c.target(policy, false), c.target(policy, true)})
 	}
 	selected := selections(policies)

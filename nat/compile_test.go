@@ -133,6 +133,17 @@ func TestCompile(t *testing.T) {
 			"group 0 [5]\n192.0.2.0-192.0.2.255 Gateway\n  by group 0\n2001:db8::-2001:db8:: Drop\n",
 		},
 		{
+			"what goes to a gateway's own address is left to the next policy",
+			nat.Plan{
+				Tunnel: nat.Tunnel{Port: 8479, MTU: 1450, Prefix: "w", Gateways: addrs("192.0.2.1")},
+				Policies: []nat.Policy{
+					{Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Destinations: prefixes("192.0.2.0/30")},
+					{Name: "b", Source: nat.SourceNode, Destinations: prefixes("192.0.2.0/30")},
+				},
+			},
+			"192.0.2.0-192.0.2.0 Drop\n192.0.2.1-192.0.2.1 Node\n192.0.2.2-192.0.2.3 Drop\n",
+		},
+		{
 			"groups by family, each once, in the order of the policies",
 			nat.Plan{Policies: []nat.Policy{
 				{
@@ -214,8 +225,8 @@ func TestCompileRefuses(t *testing.T) {
 			[]string{"exit 2: another exit has w1 too", "exit 2: another exit has 10.0.0.1 too"},
 		},
 		{
-			nat.Plan{Tunnel: nat.Tunnel{Port: 8479, Peers: []netip.Prefix{mapped}, MTU: 100}},
-			[]string{`tunnels: prefix of devices: "" is not a name`, "MTU 100 is not in 576-65535", "peer: ::ffff:10.0.0.0/104 is an IPv4-mapped"},
+			nat.Plan{Tunnel: nat.Tunnel{Port: 8479, Peers: []netip.Prefix{mapped}, Gateways: []netip.Addr{{}}, MTU: 100}},
+			[]string{"gateway: ", `tunnels: prefix of devices: "" is not a name`, "MTU 100 is not in 576-65535", "peer: ::ffff:10.0.0.0/104 is an IPv4-mapped"},
 		},
 	} {
 		_, err := nat.Compile(test.plan)
@@ -302,6 +313,7 @@ func firstMatch(plan nat.Plan, pod, dst netip.Addr) string {
 		case p.Selects && !slices.Contains(p.Pods, pod):
 		case len(p.Destinations) == 0 && in(plan.Pods, dst):
 		case len(p.Destinations) > 0 && !in(p.Destinations, dst), in(p.Exclude, dst):
+		case p.Source == nat.SourceGateway && slices.Contains(plan.Tunnel.Gateways, dst):
 		case p.Source != nat.SourceGateway:
 			return string(p.Source)
 		default:
@@ -351,7 +363,7 @@ func randomPlan(r *rand.Rand) nat.Plan {
 		}
 		return ps
 	}
-	plan := nat.Plan{Pods: list(3)}
+	plan := nat.Plan{Pods: list(3), Tunnel: nat.Tunnel{Gateways: []netip.Addr{randomPrefix(r).Addr()}}}
 	for i := range r.IntN(8) {
 		policy := nat.Policy{
 			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: []nat.Source{nat.SourcePod, nat.SourceNode, nat.SourceGateway}[r.IntN(3)],
@@ -386,6 +398,9 @@ func randomPrefix(r *rand.Rand) netip.Prefix {
 // interesting addresses lie at and around every end of a prefix.
 func interesting(r *rand.Rand, plan nat.Plan) []netip.Addr {
 	all := slices.Clone(plan.Pods)
+	for _, gateway := range plan.Tunnel.Gateways {
+		all = append(all, netip.PrefixFrom(gateway, gateway.BitLen()))
+	}
 	for _, p := range plan.Policies {
 		all = slices.Concat(all, p.Destinations, p.Exclude)
 	}

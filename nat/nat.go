@@ -67,6 +67,9 @@ type Exit struct {
 type Tunnel struct {
 	Port  uint16         // UDP, of the outer header; 0: there are no tunnels
 	Peers []netip.Prefix // who may send to Port; everybody else is dropped
+	// Gateways are the nodes that tunnels lead to. What pods send to their addresses takes no path: it would have the mark of
+	// the outer packets, which go there untunnelled.
+	Gateways []netip.Addr
 	MTU   int            // of the tunnel devices: TCP on a path is kept from sending larger segments
 	// Prefix of the names of tunnel devices. What comes from one tunnel never goes into another.
 	Prefix string

@@ -140,6 +140,11 @@ func (t Tunnel) validate() error {
 			errs = append(errs, fmt.Errorf("peer: %w", err))
 		}
 	}
+	for _, gateway := range hosts(t.Gateways) {
+		if err := checkPrefix(gateway); err != nil {
+			errs = append(errs, fmt.Errorf("gateway: %w", err))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("tunnels: %w", err)
 	}
