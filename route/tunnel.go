@@ -23,7 +23,7 @@ type Tunnels struct {
 	Shift uint8
 	Paths []TunnelPath
 	Exits []TunnelExit
-	// Gateways are the addresses of all gateway nodes. No path's table leads to them: the outer packets bear the mark too.
+	// Gateways are the addresses of all gateway nodes, this one's too if it is one: of what family the outer headers are.
 	Gateways []netip.Addr
 }
 
@@ -55,3 +55,9 @@ type Underlay struct {
 
 // TunnelDevice is the name of a VNI's device.
 func TunnelDevice(vni uint32) string { return TunnelPrefix + strconv.FormatUint(uint64(vni), 10) }
+
+// TunnelResult is what an apply has reached.
+type TunnelResult struct {
+	Changed  bool // something has been written
+	Repaired bool // and this although the same had been applied before: somebody else had altered it
+}
