@@ -58,7 +58,11 @@ func Compile(p Plan) (Table, error) {
 		c.rules = append(c.rules, rule{policy, c.target(policy, false), c.target(policy, true)})
 	}
 	selected := selections(policies)
-	classes := []Class{{Pods: others(p.Pods, selected), Decisions: c.decide(nil)}}
+	strangers := c.strangers(p.Strangers)
+	classes := []Class{{Pods: others(p.Pods, append(hosts(slices.Collect(maps.Keys(selected))), strangers...)), Decisions: c.decide(nil, false)}}
+	if len(strangers) > 0 {
+		classes = append(classes, Class{Pods: others(strangers, hosts(slices.Collect(maps.Keys(selected)))), Decisions: c.decide(nil, true)})
+	}
 	members := map[string][]netip.Addr{}
 	for pod, selecting := range selected {
 		key := fmt.Sprint(selecting)
@@ -66,7 +70,7 @@ func Compile(p Plan) (Table, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(members)) {
 		pods := members[key]
-		classes = append(classes, Class{Pods: ranges(hosts(pods)), Decisions: c.decide(selected[pods[0]])})
+		classes = append(classes, Class{Pods: Ranges(hosts(pods)), Decisions: c.decide(selected[pods[0]], false)})
 	}
 	return Table{Classes: classes, Groups: c.groups}, nil
 }
@@ -121,25 +125,42 @@ func selections(policies []Policy) map[netip.Addr][]int {
 	return selected
 }
 
-// decide compiles the policies about all pods, and those selecting.
-func (c *compiler) decide(selecting []int) []Decision {
+// strangers are the prefixes of strangers, if it matters that they are.
+func (c *compiler) strangers(prefixes []netip.Prefix) []netip.Prefix {
+	if !slices.ContainsFunc(c.rules, rule.waits) {
+		return nil
+	}
+	return prefixes
+}
+
+// waits says that the policy must know a pod before it lets it out.
+func (r rule) waits() bool { return r.Selects && r.Source == SourceGateway }
+
+// decide compiles the policies about all pods, and those selecting; for strangers those that wait drop.
+func (c *compiler) decide(selecting []int, strangers bool) []Decision {
 	var layers [][]Decision
 	for i, r := range c.rules {
-		if _, selects := slices.BinarySearch(selecting, i); selects || !r.Selects {
-			layers = append(layers, r.layer(c.pods))
+		_, selects := slices.BinarySearch(selecting, i)
+		switch {
+		case strangers && r.waits():
+			r.ipv4, r.ipv6 = Target{Source: SourceDrop}, Target{Source: SourceDrop}
+		case r.Selects && !selects:
+			continue
 		}
+		layers = append(layers, r.layer(c.pods))
 	}
 	return flatten(layers)
 }
 
-// others are the pods that no policy selects.
-func others(pods []netip.Prefix, selected map[netip.Addr][]int) []Range {
-	without := paint(hosts(slices.Collect(maps.Keys(selected))), excluded)
+// others are the pods without some of them.
+func others(pods, but []netip.Prefix) []Range {
+	without := paint(but, excluded)
 	decisions := flatten(append([][]Decision{flatten(without)}, flatten(paint(pods, included))))
 	return rangesOf(slices.DeleteFunc(decisions, func(d Decision) bool { return d.Target == excluded }))
 }
 
-func ranges(prefixes []netip.Prefix) []Range { return rangesOf(flatten(paint(prefixes, included))) }
+// Ranges gives the addresses that prefixes of both families have, sorted, IPv4 first; neighbours are one range.
+func Ranges(prefixes []netip.Prefix) []Range { return rangesOf(flatten(paint(prefixes, included))) }
 
 func rangesOf(decisions []Decision) []Range {
 	var list []Range

@@ -53,6 +53,7 @@ func show(t nat.Table) string {
 func TestCompile(t *testing.T) {
 	pods := prefixes("10.244.1.0/24", "fd00:1::/64")
 	const shownPods = "pods 10.244.1.0-10.244.1.255\npods fd00:1::-fd00:1::ffff:ffff:ffff:ffff\n"
+	tunnel := nat.Tunnel{Prefix: "w", MTU: 1450}
 	for _, test := range []struct {
 		name string
 		plan nat.Plan
@@ -126,7 +127,7 @@ func TestCompile(t *testing.T) {
 		},
 		{
 			"a family without a path gets the fallback",
-			nat.Plan{Policies: []nat.Policy{{
+			nat.Plan{Tunnel: tunnel, Policies: []nat.Policy{{
 				Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Via: []nat.Path{{Mark: 5, IPv4: true}},
 				Destinations: prefixes("192.0.2.0/24", "2001:db8::/128"),
 			}}},
@@ -135,7 +136,7 @@ func TestCompile(t *testing.T) {
 		{
 			"what goes to a gateway's own address is left to the next policy",
 			nat.Plan{
-				Tunnel: nat.Tunnel{Port: 8479, MTU: 1450, Prefix: "w", Gateways: addrs("192.0.2.1")},
+				Tunnel: nat.Tunnel{Prefix: "w", MTU: 1450, Gateways: addrs("192.0.2.1")},
 				Policies: []nat.Policy{
 					{Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Destinations: prefixes("192.0.2.0/30")},
 					{Name: "b", Source: nat.SourceNode, Destinations: prefixes("192.0.2.0/30")},
@@ -145,7 +146,7 @@ func TestCompile(t *testing.T) {
 		},
 		{
 			"groups by family, each once, in the order of the policies",
-			nat.Plan{Policies: []nat.Policy{
+			nat.Plan{Tunnel: tunnel, Policies: []nat.Policy{
 				{
 					Name: "z", Priority: 1, Source: nat.SourceGateway, Fallback: nat.SourceNode, Destinations: prefixes("192.0.2.0/25", "2001:db8::/128"),
 					Via: []nat.Path{{Mark: 9, IPv4: true, IPv6: true}, {Mark: 5, IPv4: true}},
@@ -197,6 +198,7 @@ func TestCompileRefuses(t *testing.T) {
 			[]string{
 				`egress policy "a": fallback "" is none of Drop, Node and Pod`, "path: mark 0 is not in 1-1023", "path: mark 1024", "path 2 is of no family",
 				"path 2 is there twice",
+				`egress policy "a": paths without tunnels`,
 			},
 		},
 		{
@@ -363,7 +365,7 @@ func randomPlan(r *rand.Rand) nat.Plan {
 		}
 		return ps
 	}
-	plan := nat.Plan{Pods: list(3), Tunnel: nat.Tunnel{Gateways: []netip.Addr{randomPrefix(r).Addr()}}}
+	plan := nat.Plan{Pods: list(3), Tunnel: nat.Tunnel{Prefix: "w", MTU: 1450, Gateways: []netip.Addr{randomPrefix(r).Addr()}}}
 	for i := range r.IntN(8) {
 		policy := nat.Policy{
 			Name: fmt.Sprint("p", i), Priority: r.IntN(3), Source: []nat.Source{nat.SourcePod, nat.SourceNode, nat.SourceGateway}[r.IntN(3)],

@@ -70,7 +70,7 @@ type Tunnel struct {
 	// Gateways are the nodes that tunnels lead to. What pods send to their addresses takes no path: it would have the mark of
 	// the outer packets, which go there untunnelled.
 	Gateways []netip.Addr
-	MTU   int            // of the tunnel devices: TCP on a path is kept from sending larger segments
+	MTU      int // of the tunnel devices: TCP on a path is kept from sending larger segments
 	// Prefix of the names of tunnel devices. What comes from one tunnel never goes into another.
 	Prefix string
 }
@@ -79,7 +79,11 @@ type Tunnel struct {
 type Plan struct {
 	Pods     []netip.Prefix // pod prefixes of this node, both families: what policies speak of, and the pods that they select
 	Policies []Policy       // in any order
-	Exits    []Exit         // in any order
+	// Strangers are the addresses in Pods of which nobody knows yet whether a policy selects them: a new pod sends before its
+	// labels are known. Policies that select pods and send them to a gateway drop what strangers send, lest it leaves with
+	// another address.
+	Strangers []netip.Prefix
+	Exits     []Exit // in any order
 	Tunnel   Tunnel
 }
 

@@ -27,6 +27,9 @@ func (p Plan) validate() error {
 			errs = append(errs, fmt.Errorf("egress policy %q is there twice", policy.Name))
 		}
 		names[policy.Name] = true
+		if len(policy.Via) > 0 && p.Tunnel.Prefix == "" {
+			errs = append(errs, fmt.Errorf("egress policy %q: paths without tunnels", policy.Name))
+		}
 	}
 	add(p.Tunnel.validate())
 	seen := map[any]bool{}
@@ -125,7 +128,7 @@ func (e Exit) validate(devicePrefix string) error {
 const minMTU = 576
 
 func (t Tunnel) validate() error {
-	if t.Port == 0 {
+	if t.Port == 0 && t.Prefix == "" {
 		return nil
 	}
 	var errs []error

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ const (
 	tableHandle = 4
 	setHandle   = 16
 )
+
+// anonymous is how the names of sets begin that are part of a rule, and as constant as the rule.
+const anonymous = "__"
 
 // contents is what the kernel holds of our table.
 type contents struct {
@@ -102,6 +106,9 @@ func readTable(conn *netlink.Conn) (*contents, error) {
 				c.chains = append(c.chains, text(find(object, unix.NFTA_CHAIN_NAME)))
 			case "set":
 				name := text(find(object, unix.NFTA_SET_NAME))
+				if strings.HasPrefix(name, anonymous) {
+					continue
+				}
 				c.sets = append(c.sets, name)
 				if err := c.readElements(conn, name); err != nil {
 					return nil, err

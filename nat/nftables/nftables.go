@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -22,6 +23,7 @@ import (
 type Backend struct {
 	mu      sync.Mutex
 	left    *contents // the table as the last Apply left it, nil when that is not known
+	frame   string    // that it wrote
 	written bool      // something was written since the start or Remove: what is not known may be wrong
 }
 
@@ -30,6 +32,15 @@ func New() *Backend { return &Backend{} }
 
 // Name is how status and logs call the backend.
 func (b *Backend) Name() string { return "nftables" }
+
+// sample is a plan that takes rules of all kinds.
+var (
+	sample = nat.Plan{
+		Exits:  []nat.Exit{{Mark: 1, Device: "waymark1", First: 1, Last: 1}, {Mark: 2, Device: "waymark2", Address: netip.IPv6Unspecified(), First: 1, Last: 1}},
+		Tunnel: nat.Tunnel{Port: 1, MTU: 1280, Prefix: "waymark"},
+	}
+	compiledSample = nat.Table{Classes: make([]nat.Class, 1), Groups: [][]uint16{{1, 2}}}
+)
 
 // Check returns an error that says what is missing when this host cannot hold the ruleset: the nft command, a privilege, or
 // an ability of the kernel. It is a dry run and changes nothing.
@@ -41,7 +52,8 @@ func (b *Backend) Check(ctx context.Context) error {
 	}
 	tx := begin()
 	replaceTable(tx)
-	addFrame(tx, 1)
+	all := rulesetOf(sample, compiledSample)
+	all.add(tx)
 	if err := run(ctx, tx, "--check"); err != nil {
 		return fmt.Errorf("nftables: the kernel or nft refuses the ruleset: %w", err)
 	}
@@ -56,7 +68,8 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	want := elementsOf(table)
+	want := rulesetOf(plan, table)
+	text := want.text()
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,20 +82,20 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	frameStays := b.left != nil && have.frame == b.left.frame && len(have.chains) == len(chainsOf(len(table.Classes)))
+	frameStays := b.left != nil && have.frame == b.left.frame && text == b.frame
 	result := nat.Result{Repaired: b.left != nil && !have.equal(b.left)}
-	if frameStays && maps.EqualFunc(have.elements, want, slices.Equal) {
+	if frameStays && maps.EqualFunc(have.elements, want.elements, slices.Equal) {
 		b.left = have
 		return result, nil
 	}
 
-	b.left, b.written = nil, true // until the outcome is known
-	if frameStays, err = write(ctx, have, want, len(table.Classes), frameStays); err != nil {
+	b.left, b.frame, b.written = nil, text, true // until the outcome is known
+	if frameStays, err = write(ctx, have, want, frameStays); err != nil {
 		return nat.Result{}, err
 	}
 	result.Changed = true
 	if frameStays {
-		b.left = &contents{generation: have.generation + 1, frame: have.frame, elements: want, chains: have.chains, sets: have.sets}
+		b.left = &contents{generation: have.generation + 1, frame: have.frame, elements: want.elements, chains: have.chains, sets: have.sets}
 		return result, nil
 	}
 	now, err := b.read()
@@ -118,14 +131,14 @@ func (b *Backend) Remove(ctx context.Context) error {
 }
 
 // write brings the table from have to want and tells whether the frame stayed.
-func write(ctx context.Context, have *contents, want map[string][]element, classes int, frameStays bool) (bool, error) {
+func write(ctx context.Context, have *contents, want ruleset, frameStays bool) (bool, error) {
 	tx := begin()
-	chains, sets := without(have.chains, chainsOf(classes)), without(have.sets, mapsOf(classes))
+	chains, sets := without(have.chains, want.chainNames()), without(have.sets, want.setNames())
 	if !frameStays {
 		flushChains(tx, chains)
-		addFrame(tx, classes)
+		want.add(tx)
 	}
-	changeElements(tx, mapsOf(classes), have.elements, want)
+	changeElements(tx, want.setNames(), have.elements, want.elements)
 	if !frameStays {
 		deleteOthers(tx, chains, sets)
 	}
@@ -137,8 +150,8 @@ func write(ctx context.Context, have *contents, want map[string][]element, class
 	// that meets the old chain after the change and the new chain before it is decided by neither.
 	tx = begin()
 	replaceTable(tx)
-	addFrame(tx, classes)
-	changeElements(tx, mapsOf(classes), nil, want)
+	want.add(tx)
+	changeElements(tx, want.setNames(), nil, want.elements)
 	if err := run(ctx, tx); err != nil {
 		return false, fmt.Errorf("nftables: write table %s: %w", tableName, err)
 	}

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"sigs.k8s.io/knftables"
@@ -9,70 +10,175 @@ import (
 	"github.com/waymark-bgp/waymark/nat"
 )
 
-// The names in the kernel. The frame, everything but the elements, does not grow with prefixes, pods and policies; it has a
-// chain and two maps for each class of pods.
+// The names in the kernel.
 const (
 	tableName = "waymark"
 
 	postrouting = "postrouting"
 	keepPod     = "pod"
 	toNode      = "node"
-
-	pods4 = "pods4"
-	pods6 = "pods6"
 )
 
 func classChain(i int) string { return fmt.Sprintf("class%d", i) }
-func egress4(i int) string    { return fmt.Sprintf("class%d_egress4", i) }
-func egress6(i int) string    { return fmt.Sprintf("class%d_egress6", i) }
 
-// chainsOf names the chains for a number of classes.
-func chainsOf(classes int) []string {
-	names := []string{keepPod, toNode, postrouting}
-	for i := range classes {
-		names = append(names, classChain(i))
+// family of addresses, in the words of nft.
+type family struct{ word, key, number string }
+
+var families = [...]family{{"ip", "ipv4_addr", "4"}, {"ip6", "ipv6_addr", "6"}}
+
+func familyOf(a netip.Addr) family {
+	if a.Is4() {
+		return families[0]
 	}
-	return names
+	return families[1]
 }
 
-// mapsOf names the maps for a number of classes.
-func mapsOf(classes int) []string {
-	names := []string{pods4, pods6}
-	for i := range classes {
-		names = append(names, egress4(i), egress6(i))
-	}
-	return names
+func (f family) pods() string        { return "pods" + f.number }
+func (f family) egress(i int) string { return fmt.Sprintf("class%d_egress%s", i, f.number) }
+
+// ruleset is what the table is to hold.
+type ruleset struct {
+	frame
+	elements map[string][]element // by map or set, sorted
 }
 
-// element is a range in a map with the chain that it leads to.
+// frame is everything but the elements. It does not grow with prefixes, pods and policies; it has a chain and two maps for
+// each class of pods, and for egress gateways a few chains and maps more.
+type frame struct {
+	chains []*knftables.Chain
+	maps   []*knftables.Map
+	sets   []*knftables.Set
+	rules  []*knftables.Rule
+}
+
+// element is a range in a map with the chain that it leads to; in a set there is no chain.
 type element struct {
 	nat.Range
 	chain string
 }
 
-// elementsOf gives the elements of each map, sorted.
-func elementsOf(t nat.Table) map[string][]element {
-	elements := map[string][]element{}
-	add := func(name4, name6 string, r nat.Range, chain string) {
-		name := name4
-		if r.First.Is6() {
-			name = name6
-		}
-		elements[name] = append(elements[name], element{r, chain})
+// rulesetOf gives the ruleset of a plan and the table compiled of it.
+func rulesetOf(p nat.Plan, t nat.Table) ruleset {
+	r := ruleset{elements: map[string][]element{}}
+	// Chains before maps: nft 1.0.6 sends the elements of a new map together with the map.
+	r.chain(keepPod)
+	r.chain(toNode)
+	for i := range t.Classes {
+		r.chain(classChain(i))
 	}
-	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode}
+	for _, f := range families {
+		r.verdicts(f.pods(), f, "pods of this node to class")
+	}
+	for i := range t.Classes {
+		for _, f := range families {
+			r.verdicts(f.egress(i), f, "destination to source")
+		}
+	}
+	r.base(postrouting, knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority+"-10")
+	r.rule(postrouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
+	if usesGateways(p, t) {
+		r.addGateways(p, t)
+	}
+	for _, f := range families {
+		r.rule(postrouting, f.word+" saddr vmap @"+f.pods(), "pods, IPv"+f.number)
+	}
+	for i := range t.Classes {
+		for _, f := range families {
+			r.rule(classChain(i), f.word+" daddr vmap @"+f.egress(i), "policies, IPv"+f.number)
+		}
+	}
+	// A mapping to itself ends NAT for the connection; an accept would end this chain only.
+	r.rule(keepPod, "snat ip to ip saddr", "keep the pod's address")
+	r.rule(keepPod, "snat ip6 to ip6 saddr", "keep the pod's address")
+	r.rule(toNode, "masquerade fully-random", "leave with the node's address")
+
+	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode, nat.SourceGateway: refuse, nat.SourceDrop: refuse}
 	for i, class := range t.Classes {
-		for _, r := range class.Pods {
-			add(pods4, pods6, r, classChain(i))
+		for _, pods := range class.Pods {
+			r.element(familyOf(pods.First).pods(), pods, classChain(i))
 		}
 		for _, d := range class.Decisions {
-			add(egress4(i), egress6(i), d.Range, chains[d.Source])
+			r.element(familyOf(d.First).egress(i), d.Range, chains[d.Source])
 		}
 	}
-	for _, name := range []string{pods4, pods6} {
-		slices.SortFunc(elements[name], func(a, b element) int { return a.First.Compare(b.First) })
+	for _, list := range r.elements {
+		slices.SortFunc(list, func(a, b element) int { return a.First.Compare(b.First) })
 	}
-	return elements
+	return r
+}
+
+func (f *frame) chain(name string) { f.chains = append(f.chains, &knftables.Chain{Name: name}) }
+
+func (f *frame) base(name string, kind knftables.BaseChainType, hook knftables.BaseChainHook, priority knftables.BaseChainPriority) {
+	f.chains = append(f.chains, &knftables.Chain{
+		Name: name, Type: &kind, Hook: &hook, Priority: &priority, Policy: knftables.PtrTo(knftables.AcceptPolicy),
+	})
+}
+
+func (f *frame) verdicts(name string, of family, comment string) {
+	f.maps = append(f.maps, &knftables.Map{
+		Name: name, Type: of.key + " : verdict", Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: &comment,
+	})
+}
+
+func (f *frame) ranges(name string, of family, comment string) {
+	f.sets = append(f.sets, &knftables.Set{Name: name, Type: of.key, Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: &comment})
+}
+
+// rule adds a rule to a chain; an empty comment is none.
+func (f *frame) rule(chain, text, comment string) {
+	r := &knftables.Rule{Chain: chain, Rule: text}
+	if comment != "" {
+		r.Comment = &comment
+	}
+	f.rules = append(f.rules, r)
+}
+
+func (r *ruleset) element(name string, of nat.Range, chain string) {
+	r.elements[name] = append(r.elements[name], element{of, chain})
+}
+
+// chainNames and setNames name what the kernel calls so: maps are sets too.
+func (f *frame) chainNames() (names []string) {
+	for _, c := range f.chains {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+func (f *frame) setNames() (names []string) {
+	for _, m := range f.maps {
+		names = append(names, m.Name)
+	}
+	for _, s := range f.sets {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// text tells frames apart.
+func (f *frame) text() string {
+	tx := begin()
+	f.add(tx)
+	return tx.String()
+}
+
+// add adds the frame. In an existing table it replaces the rules and leaves chains, maps and elements.
+func (f *frame) add(tx *knftables.Transaction) {
+	addTable(tx)
+	for _, c := range f.chains {
+		tx.Add(c)
+	}
+	flushChains(tx, f.chainNames())
+	for _, m := range f.maps {
+		tx.Add(m)
+	}
+	for _, s := range f.sets {
+		tx.Add(s)
+	}
+	for _, r := range f.rules {
+		tx.Add(r)
+	}
 }
 
 // replaceTable begins a transaction that builds the table anew, whether it exists or not.
@@ -84,48 +190,6 @@ func replaceTable(tx *knftables.Transaction) {
 
 func addTable(tx *knftables.Transaction) {
 	tx.Add(&knftables.Table{Comment: knftables.PtrTo("Waymark: with which source address pod traffic leaves the node")})
-}
-
-// addFrame adds all but the elements. In an existing table it replaces the rules and leaves chains, maps and elements.
-func addFrame(tx *knftables.Transaction, classes int) {
-	addTable(tx)
-	// Chains before maps: nft 1.0.6 sends the elements of a new map together with the map.
-	for _, name := range chainsOf(classes) {
-		if name != postrouting {
-			tx.Add(&knftables.Chain{Name: name})
-		}
-	}
-	tx.Add(&knftables.Chain{
-		Name:     postrouting,
-		Type:     knftables.PtrTo(knftables.NATType),
-		Hook:     knftables.PtrTo(knftables.PostroutingHook),
-		Priority: knftables.PtrTo(knftables.SNATPriority + "-10"),
-		Policy:   knftables.PtrTo(knftables.AcceptPolicy),
-	})
-	flushChains(tx, chainsOf(classes))
-	ranges := func(name, key, comment string) {
-		tx.Add(&knftables.Map{Name: name, Type: key + " : verdict", Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: knftables.PtrTo(comment)})
-	}
-	ranges(pods4, "ipv4_addr", "pods of this node to class")
-	ranges(pods6, "ipv6_addr", "pods of this node to class")
-	for i := range classes {
-		ranges(egress4(i), "ipv4_addr", "destination to source")
-		ranges(egress6(i), "ipv6_addr", "destination to source")
-	}
-	rule := func(chain, text, comment string) {
-		tx.Add(&knftables.Rule{Chain: chain, Rule: text, Comment: knftables.PtrTo(comment)})
-	}
-	rule(postrouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
-	rule(postrouting, "ip saddr vmap @"+pods4, "pods, IPv4")
-	rule(postrouting, "ip6 saddr vmap @"+pods6, "pods, IPv6")
-	for i := range classes {
-		rule(classChain(i), "ip daddr vmap @"+egress4(i), "policies, IPv4")
-		rule(classChain(i), "ip6 daddr vmap @"+egress6(i), "policies, IPv6")
-	}
-	// A mapping to itself ends NAT for the connection; an accept would end this chain only.
-	rule(keepPod, "snat ip to ip saddr", "keep the pod's address")
-	rule(keepPod, "snat ip6 to ip6 saddr", "keep the pod's address")
-	rule(toNode, "masquerade fully-random", "leave with the node's address")
 }
 
 func flushChains(tx *knftables.Transaction, names []string) {
@@ -169,6 +233,10 @@ func (e element) object(name string) *knftables.Element {
 	object := &knftables.Element{Key: []string{e.First.String() + "-" + e.Last.String()}}
 	if e.First == e.Last {
 		object.Key = []string{e.First.String()}
+	}
+	if e.chain == "" {
+		object.Set = name
+		return object
 	}
 	object.Map, object.Value = name, []string{"goto " + e.chain}
 	return object

@@ -1,0 +1,225 @@
+package nftables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/waymark-bgp/waymark/nat"
+)
+
+// The names of what is there only with egress gateways, besides those that end in a number.
+const (
+	prerouting = "prerouting"
+	forward    = "forward"
+	input      = "input"
+
+	restore = "restore"
+	refuse  = "refuse"
+)
+
+func classVia(i int) string        { return fmt.Sprintf("class%d_via", i) }
+func group(i int) string           { return fmt.Sprintf("group%d", i) }
+func path(mark uint16) string      { return fmt.Sprintf("path%d", mark) }
+func arrival(mark uint16) string   { return fmt.Sprintf("arrival%d", mark) }
+func departure(mark uint16) string { return fmt.Sprintf("departure%d", mark) }
+
+func (f family) podsVia() string  { return "via" + f.number }
+func (f family) via(i int) string { return fmt.Sprintf("class%d_via%s", i, f.number) }
+func (f family) peers() string    { return "peers" + f.number }
+func (f family) exits() string    { return "exits" + f.number }
+
+// ourBits are the bits of marks that name paths, otherBits all the others.
+var (
+	ourBits   = fmt.Sprintf("0x%08x", uint32(nat.MarkMask))
+	otherBits = fmt.Sprintf("0x%08x", ^uint32(nat.MarkMask))
+)
+
+func bits(mark uint16) string { return fmt.Sprintf("0x%08x", uint32(mark)<<nat.MarkShift) }
+
+// spread is the seed of the hash that spreads pods over paths: without one the kernel draws another with every change.
+const spread = "0x77617961"
+
+// usesGateways tells whether the plan needs more than source NAT.
+func usesGateways(p nat.Plan, t nat.Table) bool {
+	return p.Tunnel.Prefix != "" || slices.ContainsFunc(t.Classes, func(c nat.Class) bool { return slices.ContainsFunc(c.Decisions, early) })
+}
+
+// early tells whether the decision has to fall before the packet is routed.
+func early(d nat.Decision) bool { return d.Source == nat.SourceGateway || d.Source == nat.SourceDrop }
+
+// addGateways adds what egress gateways need, at the nodes of the pods and at the gateways.
+func (r *ruleset) addGateways(p nat.Plan, t nat.Table) {
+	p.Exits = slices.SortedFunc(slices.Values(p.Exits), func(a, b nat.Exit) int { return int(a.Mark) - int(b.Mark) })
+	r.chain(refuse)
+	r.rule(refuse, "drop", "it has no address to leave with")
+	r.addPaths(t)
+	r.addExits(p)
+	r.addDecision(p, t)
+	if p.Tunnel.Prefix != "" {
+		r.addForward(p)
+	}
+	if p.Tunnel.Port != 0 {
+		r.addInput(p.Tunnel)
+	}
+}
+
+// addPaths adds the chains that name a connection's path.
+func (r *ruleset) addPaths(t nat.Table) {
+	r.chain(restore)
+	r.rule(restore, "meta mark & "+otherBits+" == 0 meta mark set ct mark & "+ourBits+" return", "")
+	// An operation on two marks needs Linux 6.13: one bit at a time where others have marked the packet, too.
+	r.rule(restore, "meta mark set meta mark & "+otherBits, "")
+	for bit := uint16(1); bit <= nat.MaxMark; bit <<= 1 {
+		r.rule(restore, "ct mark & "+bits(bit)+" != 0 meta mark set meta mark | "+bits(bit), "")
+	}
+	named := map[uint16]bool{}
+	for i, marks := range t.Groups {
+		r.chain(group(i))
+		r.rule(group(i), "ct state invalid,untracked drop", "its source could not be changed")
+		for _, f := range families {
+			var paths []string
+			for at, mark := range marks {
+				paths = append(paths, fmt.Sprintf("%d : goto %s", at, path(mark)))
+			}
+			r.rule(group(i), fmt.Sprintf("jhash %s saddr mod %d seed %s vmap { %s }", f.word, len(marks), spread, strings.Join(paths, ", ")), "")
+		}
+		for _, mark := range marks {
+			if !named[mark] {
+				r.chain(path(mark))
+				r.rule(path(mark), "ct mark set ct mark & "+otherBits+" | "+bits(mark), "")
+				r.rule(path(mark), "goto "+restore, "")
+			}
+			named[mark] = true
+		}
+	}
+}
+
+// addExits adds what gives traffic that comes out of the tunnels, and of pods here, its egress address.
+func (r *ruleset) addExits(p nat.Plan) {
+	if p.Tunnel.Prefix == "" {
+		return
+	}
+	r.rule(postrouting, "oifname "+tunnels(p.Tunnel)+" goto "+keepPod, "what a tunnel carries keeps its address")
+	if len(p.Exits) == 0 {
+		return
+	}
+	var departures []string
+	for _, exit := range p.Exits {
+		r.chain(arrival(exit.Mark))
+		r.rule(arrival(exit.Mark), "meta mark set meta mark & "+otherBits+" | "+bits(exit.Mark), exit.Device)
+		r.chain(departure(exit.Mark))
+		for _, text := range departureRules(exit) {
+			r.rule(departure(exit.Mark), text, exit.Device)
+		}
+		departures = append(departures, bits(exit.Mark)+" : goto "+departure(exit.Mark))
+	}
+	r.rule(postrouting, "meta mark & "+ourBits+" vmap { "+strings.Join(departures, ", ")+" }", "egress addresses")
+}
+
+// departureRules give a connection the address and a port. ICMP has queries' identifiers for ports, other protocols none.
+func departureRules(e nat.Exit) []string {
+	to := func(target, ports string) []string {
+		var rules []string
+		if e.Last != 0 {
+			rules = append(rules, fmt.Sprintf("meta l4proto { tcp, udp, icmp, icmpv6 } %s fully-random", fmt.Sprintf(ports, e.First, e.Last)))
+		}
+		return append(rules, target+" fully-random")
+	}
+	switch {
+	case !e.Address.IsValid():
+		return to("masquerade", "masquerade to :%d-%d")
+	case e.Address.Is4():
+		return append(to("snat ip to "+e.Address.String(), "snat ip to "+e.Address.String()+":%d-%d"), "drop")
+	}
+	return append(to("snat ip6 to "+e.Address.String(), "snat ip6 to ["+e.Address.String()+"]:%d-%d"), "drop")
+}
+
+// addDecision adds what names the path of a connection with its first packet. It comes after DNAT, so that the destination is
+// the real one, and before routing.
+func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
+	for i, class := range t.Classes {
+		r.chain(classVia(i))
+		for _, f := range families {
+			r.verdicts(f.via(i), f, "destination to group of paths")
+			r.rule(classVia(i), f.word+" daddr vmap @"+f.via(i), "policies, IPv"+f.number)
+		}
+		if !slices.ContainsFunc(class.Decisions, early) {
+			continue
+		}
+		for _, pods := range class.Pods {
+			r.element(familyOf(pods.First).podsVia(), pods, classVia(i))
+		}
+		for _, d := range class.Decisions {
+			switch d.Source {
+			case nat.SourceGateway:
+				r.element(familyOf(d.First).via(i), d.Range, group(d.Group))
+			case nat.SourceDrop:
+				r.element(familyOf(d.First).via(i), d.Range, refuse)
+			}
+		}
+	}
+	r.base(prerouting, knftables.FilterType, knftables.PreroutingHook, knftables.DNATPriority+"+10")
+	if len(p.Exits) > 0 {
+		var arrivals []string
+		for _, exit := range p.Exits {
+			arrivals = append(arrivals, fmt.Sprintf("%q : goto %s", exit.Device, arrival(exit.Mark)))
+		}
+		r.rule(prerouting, "iifname vmap { "+strings.Join(arrivals, ", ")+" }", "out of the tunnels")
+	}
+	r.rule(prerouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
+	r.rule(prerouting, "ct direction reply return", "")
+	r.rule(prerouting, "ct mark & "+ourBits+" != 0 goto "+restore, "decided")
+	r.rule(prerouting, "ct state established,related return", "decided, or older than the policy")
+	for _, f := range families {
+		r.verdicts(f.podsVia(), f, "pods of this node to class")
+		r.rule(prerouting, f.word+" saddr vmap @"+f.podsVia(), "pods, IPv"+f.number)
+	}
+}
+
+// addForward adds what keeps packets from leaving otherwise than they were meant to.
+func (r *ruleset) addForward(p nat.Plan) {
+	all := tunnels(p.Tunnel)
+	r.base(forward, knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority)
+	r.rule(forward, "iifname "+all+" oifname "+all+" drop", "never from tunnel to tunnel")
+	for _, f := range families {
+		r.ranges(f.exits(), f, "egress addresses")
+		// The destination of a connection that is known here has been translated by now.
+		r.rule(forward, "iifname "+all+" "+f.word+" daddr @"+f.exits()+" drop", "handed over, and not known here either")
+	}
+	for _, exit := range p.Exits {
+		if a := exit.Address; a.IsValid() {
+			r.element(familyOf(a).exits(), nat.Range{First: a, Last: a}, "")
+		}
+	}
+	r.rule(forward, "ct mark & "+ourBits+" == 0 return", "on no path")
+	if len(p.Exits) > 0 {
+		var marks []string
+		for _, exit := range p.Exits {
+			marks = append(marks, bits(exit.Mark))
+		}
+		r.rule(forward, "ct mark & "+ourBits+" { "+strings.Join(marks, ", ")+" } return", "they leave here")
+	}
+	r.rule(forward, "ct direction original oifname != "+all+" drop", "its tunnel is missing")
+	// The kernel never raises the value (nft_exthdr).
+	r.rule(forward, fmt.Sprintf("meta nfproto ipv4 tcp flags & syn == syn tcp option maxseg size set %d", p.Tunnel.MTU-40), "fit the tunnel")
+	r.rule(forward, fmt.Sprintf("meta nfproto ipv6 tcp flags & syn == syn tcp option maxseg size set %d", p.Tunnel.MTU-60), "fit the tunnel")
+}
+
+// addInput adds who may use the tunnels.
+func (r *ruleset) addInput(t nat.Tunnel) {
+	r.base(input, knftables.FilterType, knftables.InputHook, knftables.FilterPriority)
+	for _, f := range families {
+		r.ranges(f.peers(), f, "nodes that may use tunnels")
+		r.rule(input, fmt.Sprintf("udp dport %d %s saddr @%s accept", t.Port, f.word, f.peers()), "")
+	}
+	r.rule(input, fmt.Sprintf("udp dport %d drop", t.Port), "no node")
+	for _, peers := range nat.Ranges(t.Peers) {
+		r.element(familyOf(peers.First).peers(), peers, "")
+	}
+}
+
+// tunnels matches all tunnel devices.
+func tunnels(t nat.Tunnel) string { return `"` + t.Prefix + `*"` }
