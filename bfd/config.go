@@ -120,5 +120,19 @@ type Status struct {
 	Problem    string            `json:"problem,omitempty"` // why nothing can be sent, for instance an address that is gone
 }
 
+// Report is all that is held, as it is.
+type Report struct {
+	Sessions []Status          `json:"sessions"` // those of Config.Sessions, sorted by peer
+	Passive  PassiveStatus     `json:"passive,omitzero"`
+	Dropped  map[Reason]uint64 `json:"dropped,omitempty"` // received packets that belong to no session
+}
+
+// PassiveStatus counts the sessions that peers have opened. There may be thousands.
+type PassiveStatus struct {
+	Up      int    `json:"up"`
+	Total   int    `json:"total"`
+	Problem string `json:"problem,omitempty"` // why no packets can be received
+}
+
 // AdminDownByPeer tells that the peer took the session down by intent: the path is not known to have failed.
 func (s Status) AdminDownByPeer() bool { return s.RemoteState == AdminDown }

@@ -43,6 +43,7 @@ const (
 	UnknownSession        Reason = "unknown session"            // none with this peer
 	UnknownDiscriminator  Reason = "unknown your discriminator" // for instance of the session before a restart
 	LowTTL                Reason = "low TTL"                    // the packet came from further away than the session allows
+	TooManySessions       Reason = "too many sessions"          // more peers have opened one than can be held
 )
 
 func (r Reason) Error() string { return "BFD packet discarded: " + string(r) }

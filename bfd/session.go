@@ -8,6 +8,8 @@ const (
 	// A session that ends says AdminDown this often, so that lost packets do not make the peer believe in a dead path.
 	farewells        = 5
 	farewellInterval = 100 * time.Millisecond
+	// A passive session that has been Down for so long ends: a peer that comes back opens another.
+	linger = 10 * time.Second
 )
 
 // Session is the state machine of one session. It has no goroutine and no clock: the owner passes received packets to
@@ -16,6 +18,8 @@ type Session struct {
 	timing        Timing
 	discriminator uint32
 	jitter        func() float64
+	passive       bool // silent until it knows the peer's discriminator (RFC 5880 section 6.1)
+	pathDown      bool
 
 	state    State
 	diag     Diag
@@ -23,6 +27,8 @@ type Session struct {
 	failures uint64
 	remote   remote
 	expires  time.Time // end of the detection time; zero: not running
+	lapses   time.Time // when a passive session ends unless the peer comes; zero: it is there
+	lapsed   bool
 
 	// While a poll sequence runs, the intervals in force may differ from those in timing (RFC 5880 section 6.8.3).
 	polling   bool
@@ -57,14 +63,36 @@ func NewSession(now time.Time, t Timing, discriminator uint32, jitter func() flo
 	return s
 }
 
-// Configure changes what this side wishes. An Up session stays up: the new intervals are negotiated by a poll sequence.
+// NewPassive makes a session that waits for the peer to begin, and leaves the timing to it: it takes over the peer's detect
+// multiplier, and wishes intervals so short that those of the peer are in force. It is Done when it was Down for a while.
+func NewPassive(now time.Time, discriminator uint32, jitter func() float64) *Session {
+	s := NewSession(now, Timing{DesiredMinTx: MinInterval, RequiredMinRx: MinInterval, DetectMult: 1}, discriminator, jitter)
+	s.passive, s.nextTx, s.lapses = true, time.Time{}, now.Add(linger)
+	return s
+}
+
+// Configure changes what this side wishes, and makes a passive session an active one. An Up session stays up: the new
+// intervals are negotiated by a poll sequence.
 func (s *Session) Configure(now time.Time, t Timing) {
-	if t == s.timing {
+	if t == s.timing && !s.passive {
 		return
 	}
-	s.timing = t
+	s.timing, s.passive, s.lapses = t, false, time.Time{}
 	s.retime()
 	s.sendNow(now)
+}
+
+// SetPathDown says whether the peer, while the session is Up, is told that what lies behind this side is not to be used
+// (RFC 5880 section 6.8.17).
+func (s *Session) SetPathDown(now time.Time, down bool) {
+	if down == s.pathDown {
+		return
+	}
+	s.pathDown = down
+	if s.state == Up {
+		s.retime() // the section demands a poll sequence of the peer that wants no regular packets
+		s.sendNow(now)
+	}
 }
 
 // Stop takes the session down by intent. It says so to the peer a few times and then is Done.
@@ -73,8 +101,8 @@ func (s *Session) Stop(now time.Time) {
 	s.change(now, AdminDown, DiagAdministratively)
 }
 
-// Done tells that a stopped session has said all it had to say.
-func (s *Session) Done() bool { return s.state == AdminDown && s.farewells == 0 }
+// Done tells that a stopped session has said all it had to say, or that a passive one has no peer any more.
+func (s *Session) Done() bool { return s.lapsed || s.state == AdminDown && s.farewells == 0 }
 
 // Receive takes in a packet that Parse has accepted and that belongs to this session (RFC 5880 section 6.8.6).
 func (s *Session) Receive(now time.Time, p Packet) {
@@ -85,6 +113,9 @@ func (s *Session) Receive(now time.Time, p Packet) {
 	}
 	if s.state == AdminDown {
 		return
+	}
+	if s.passive {
+		s.timing.DetectMult = p.DetectMult // may change without a poll sequence
 	}
 	if p.Final && s.polling {
 		s.polling, s.pollAgain = s.pollAgain, false
@@ -124,19 +155,22 @@ func transition(local, received State) State {
 
 // Next is when Tick has something to do; zero: only after a packet was received.
 func (s *Session) Next() time.Time {
-	switch {
-	case !s.answer.IsZero():
-		return s.answer
-	case s.expires.IsZero(), !s.nextTx.IsZero() && s.nextTx.Before(s.expires):
-		return s.nextTx
+	next := s.answer
+	for _, t := range [...]time.Time{s.nextTx, s.expires, s.lapses} {
+		if next.IsZero() || !t.IsZero() && t.Before(next) {
+			next = t
+		}
 	}
-	return s.expires
+	return next
 }
 
 // Tick does what is due, and returns the packet to send if there is one.
 func (s *Session) Tick(now time.Time) (Packet, bool) {
 	if !s.expires.IsZero() && !now.Before(s.expires) {
 		s.expire(now)
+	}
+	if !s.lapses.IsZero() && !now.Before(s.lapses) {
+		s.lapses, s.lapsed = time.Time{}, true
 	}
 	if !s.answer.IsZero() {
 		s.answer = time.Time{}
@@ -150,9 +184,13 @@ func (s *Session) Tick(now time.Time) (Packet, bool) {
 	if s.farewells > 0 {
 		s.farewells--
 	}
+	p := s.packet()
+	if s.passive && s.expires.IsZero() {
+		s.remote.discriminator = 0
+	}
 	s.lastTx = now
 	s.schedule(now)
-	return s.packet(), true
+	return p, true
 }
 
 // Status of the session. The owner adds the key, the packet counters and Problem.
@@ -173,6 +211,9 @@ func (s *Session) Status() Status {
 // State of the session.
 func (s *Session) State() State { return s.state }
 
+// RemoteDiag is what the peer has said last of the reason for its state, or of what lies behind it.
+func (s *Session) RemoteDiag() Diag { return s.remote.diag }
+
 // Diag is the reason for the state.
 func (s *Session) Diag() Diag { return s.diag }
 
@@ -180,7 +221,9 @@ func (s *Session) Diag() Diag { return s.diag }
 // said is forgotten (bfd.RemoteDiscr, section 6.8.1), but not the state it named last.
 func (s *Session) expire(now time.Time) {
 	s.expires = time.Time{}
-	s.remote.discriminator = 0
+	if !s.passive { // that one falls silent by it, and so not before it has told that it went Down
+		s.remote.discriminator = 0
+	}
 	s.remote.minRx = time.Microsecond
 	if s.state == Init || s.state == Up {
 		s.change(now, Down, DiagTimeExpired)
@@ -193,7 +236,10 @@ func (s *Session) change(now time.Time, state State, diag Diag) {
 	if s.state == Up && state == Down && s.remote.state != AdminDown {
 		s.failures++
 	}
-	s.state, s.diag, s.since = state, diag, now
+	s.state, s.diag, s.since, s.lapses = state, diag, now, time.Time{}
+	if s.passive && state == Down {
+		s.lapses = now.Add(linger)
+	}
 	s.retime()
 	s.sendNow(now)
 }
@@ -258,13 +304,20 @@ func (s *Session) quiet() bool {
 	if s.state == AdminDown {
 		return false
 	}
+	if s.passive && s.remote.discriminator == 0 {
+		return true
+	}
 	demand := s.remote.demand && s.state == Up && s.remote.state == Up && !s.polling
 	return s.remote.minRx == 0 || demand
 }
 
 func (s *Session) packet() Packet {
+	diag := s.diag
+	if s.state == Up && s.pathDown {
+		diag = DiagConcatenatedPath
+	}
 	return Packet{
-		Diag:                    s.diag,
+		Diag:                    diag,
 		State:                   s.state,
 		Poll:                    s.polling,
 		ControlPlaneIndependent: true,

@@ -44,6 +44,7 @@ const (
 	DiagNone             Diag = 0
 	DiagTimeExpired      Diag = 1
 	DiagNeighborDown     Diag = 3
+	DiagConcatenatedPath Diag = 6
 	DiagAdministratively Diag = 7
 )
 

@@ -34,9 +34,8 @@ type Report struct {
 	// Instance names this run of waymark-bfd. In another one all counters have begun anew.
 	Instance string `json:"instance"`
 	// Error says why the last request on this connection was refused; the sessions are those from before it.
-	Error    string                `json:"error,omitempty"`
-	Sessions []bfd.Status          `json:"sessions"`
-	Dropped  map[bfd.Reason]uint64 `json:"dropped,omitempty"` // received packets that belong to no session
+	Error string `json:"error,omitempty"`
+	bfd.Report
 }
 
 func parseRequest(line []byte) (request, error) {

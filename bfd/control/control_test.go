@@ -75,7 +75,7 @@ func peers(all []bfd.Status) string {
 func holds(t *testing.T, speaker *udp.Speaker, want string) {
 	t.Helper()
 	nettest.Eventually(t, 3*time.Second, func() error {
-		if all, _ := speaker.Status(); peers(all) != want {
+		if all := speaker.Status().Sessions; peers(all) != want {
 			return fmt.Errorf("holds %q, want %q", peers(all), want)
 		}
 		return nil

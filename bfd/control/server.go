@@ -29,8 +29,8 @@ type Sessions interface {
 	// Set makes config the whole of what is held. If any of it is invalid, all stays as it is.
 	Set(config bfd.Config) error
 	// Status of all sessions, and how many packets belonged to none.
-	Status() ([]bfd.Status, map[bfd.Reason]uint64)
-	// Changed is readable after sessions or their states have changed.
+	Status() bfd.Report
+	// Changed is readable after wanted sessions, or what they and their peers say, have changed.
 	Changed() <-chan struct{}
 }
 
@@ -140,11 +140,10 @@ func (s *Server) write(ctx context.Context, conn *net.UnixConn, client <-chan st
 		case refusal = <-refused:
 		case <-client:
 		}
-		report := Report{Version: Version, Instance: s.instance}
+		report := Report{Version: Version, Instance: s.instance, Report: s.sessions.Status()}
 		if refusal != nil {
 			report.Error = refusal.Error()
 		}
-		report.Sessions, report.Dropped = s.sessions.Status()
 		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if err := out.Encode(report); err != nil {
 			// The client has gone or hangs. What it has asked for before is read to the end, and its end closes.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,10 +14,9 @@ import (
 
 // listener receives the packets of all sessions of one kind.
 type listener struct {
-	hop hop
-	fd  int
-	buf [256]byte // longer packets are cut: what follows is no concern of BFD's
-	oob [128]byte
+	hop   hop
+	fd    int
+	batch batch
 }
 
 // listen opens the listener of a kind of session if it is not open yet.
@@ -59,6 +57,9 @@ func (s *Speaker) closeListeners() {
 	for from := range s.byPeer {
 		needed[from.hop] = true
 	}
+	for v6 := range s.guests.bits {
+		needed[hop{v6: v6, multi: true}] = true
+	}
 	for h, l := range s.listeners {
 		if !needed[h] {
 			_ = unix.Close(l.fd)
@@ -69,29 +70,33 @@ func (s *Speaker) closeListeners() {
 
 // receive takes in what has arrived. It ends at some number of packets, so that a flood does not stop the timers.
 func (s *Speaker) receive(l *listener) {
-	for range 4 * portCount {
-		// Of package syscall, since the one in x/sys/unix makes a second system call for each packet.
-		n, oobn, _, from, err := syscall.Recvmsg(l.fd, l.buf[:], l.oob[:], unix.MSG_DONTWAIT)
-		if err == unix.EINTR {
-			continue
-		}
+	for range 4 * portCount / batchSize {
+		l.batch.room()
+		n, err := l.batch.receive(l.fd)
 		if err != nil {
 			return
 		}
-		s.deliver(l.hop, l.buf[:n], source(from), readMeta(l.oob[:oobn]))
+		now := time.Now()
+		for i := range n {
+			payload, from, m := l.batch.received(i)
+			s.deliver(payload, endpoint{from, l.hop}, m, now)
+		}
+		if n < batchSize {
+			return
+		}
 	}
 }
 
 // deliver gives a packet to its session, or counts why it is discarded.
-func (s *Speaker) deliver(h hop, payload []byte, from netip.Addr, m meta) {
+func (s *Speaker) deliver(payload []byte, from endpoint, m meta, now time.Time) {
 	p, err := bfd.Parse(payload)
 	var reason bfd.Reason
 	errors.As(err, &reason)
 
-	sess, match := s.find(endpoint{from, h}, m, p.YourDiscriminator)
+	sess, match := s.find(from, m, p.YourDiscriminator)
 	switch {
 	case sess == nil && reason == "":
-		reason = bfd.UnknownSession
+		sess, reason = s.welcome(from, m, p, now)
 	case sess == nil:
 	case m.ttl < sess.minTTL():
 		reason = bfd.LowTTL
@@ -105,8 +110,8 @@ func (s *Speaker) deliver(h hop, payload []byte, from netip.Addr, m meta) {
 		sess.drop(reason)
 	default:
 		sess.in++
-		before := sess.machine.State()
-		sess.machine.Receive(time.Now(), p)
+		before := sess.seen()
+		sess.machine.Receive(now, p)
 		s.settle(sess, before)
 	}
 }

@@ -140,7 +140,7 @@ func set(t testing.TB, s *Speaker, want ...bfd.SessionConfig) {
 
 func only(t testing.TB, s *Speaker) bfd.Status {
 	t.Helper()
-	all, _ := s.Status()
+	all := s.Status().Sessions
 	if len(all) != 1 {
 		t.Fatalf("%d sessions, want 1: %+v", len(all), all)
 	}

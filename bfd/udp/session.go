@@ -20,9 +20,11 @@ const (
 // session is the state machine with its sending socket. The socket only sends: what the peer sends goes to a listener.
 type session struct {
 	config        bfd.SessionConfig
+	passive       bool // the peer has opened it, and config has nothing but the key
 	machine       *bfd.Session
 	discriminator uint32
 
+	// Of those that are not shared.
 	fd      int // -1: not open
 	port    uint16
 	ifindex int // of config.Interface while the socket is open, otherwise 0
@@ -36,8 +38,18 @@ type session struct {
 	heapIndex int // -1: not in the heap
 }
 
-func (sess *session) endpoint() endpoint {
-	return endpoint{sess.config.Peer, hop{sess.config.Peer.Is6(), sess.config.Multihop}}
+func (sess *session) endpoint() endpoint { return endpointOf(sess.config.Key) }
+
+func endpointOf(key bfd.Key) endpoint { return endpoint{key.Peer, hop{key.Peer.Is6(), key.Multihop}} }
+
+// seen is that of a session whose change is worth a report.
+type seen struct {
+	state      bfd.State
+	remoteDiag bfd.Diag
+}
+
+func (sess *session) seen() seen {
+	return seen{sess.machine.State(), sess.machine.RemoteDiag()}
 }
 
 func (sess *session) status() bfd.Status {
@@ -59,8 +71,23 @@ func (sess *session) drop(r bfd.Reason) {
 // send sends a packet. What keeps it from that (an address or link that is not there yet, a port in use) may pass, so the
 // next packet tries everything anew.
 func (s *Speaker) send(sess *session, p bfd.Packet) {
+	if p.State != bfd.AdminDown { // that one ends and hears no more
+		if err := s.listen(sess.endpoint().hop); err != nil {
+			s.sent(sess, err)
+			return
+		}
+	}
+	if !sess.shared() {
+		s.sent(sess, s.transmit(sess, p))
+	} else if err := s.enqueue(sess, p); err != nil {
+		s.sent(sess, err)
+	}
+}
+
+// sent takes note of what has become of a packet.
+func (s *Speaker) sent(sess *session, err error) {
 	problem := ""
-	if err := s.transmit(sess, p); err != nil {
+	if err != nil {
 		problem = err.Error()
 		sess.close()
 	} else {
@@ -79,11 +106,6 @@ func (s *Speaker) send(sess *session, p bfd.Packet) {
 }
 
 func (s *Speaker) transmit(sess *session, p bfd.Packet) error {
-	if p.State != bfd.AdminDown { // that one ends and hears no more
-		if err := s.listen(sess.endpoint().hop); err != nil {
-			return err
-		}
-	}
 	if sess.fd < 0 {
 		if err := s.open(sess); err != nil {
 			return err
@@ -104,17 +126,7 @@ func (s *Speaker) open(sess *session) error {
 		return err
 	}
 	sess.fd = fd
-	options := []option{
-		{unix.SOL_SOCKET, unix.SO_RCVBUF, 0}, // nothing is read from it
-		{unix.SOL_IP, unix.IP_FREEBIND, 1},   // the local address may come later
-	}
-	if hop.v6 {
-		options = append(options,
-			option{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS, maxTTL}, option{unix.SOL_IPV6, unix.IPV6_TCLASS, networkControl})
-	} else {
-		options = append(options,
-			option{unix.SOL_IP, unix.IP_TTL, maxTTL}, option{unix.SOL_IP, unix.IP_TOS, networkControl})
-	}
+	options := hop.sendOptions()
 	if name := sess.config.Interface; name != "" {
 		if sess.ifindex, err = interfaceIndex(fd, name); err != nil {
 			return err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,17 +61,20 @@ func (h hop) sockaddr(a netip.Addr, port uint16, ifindex int) unix.Sockaddr {
 	return sa
 }
 
-func source(sa syscall.Sockaddr) netip.Addr {
-	switch sa := sa.(type) {
-	case *syscall.SockaddrInet4:
-		return netip.AddrFrom4(sa.Addr)
-	case *syscall.SockaddrInet6:
-		return netip.AddrFrom16(sa.Addr)
-	}
-	return netip.Addr{}
-}
-
 type option struct{ level, name, value int }
+
+// sendOptions are those of a socket that only sends.
+func (h hop) sendOptions() []option {
+	options := []option{
+		{unix.SOL_SOCKET, unix.SO_RCVBUF, 0}, // nothing is read from it
+		{unix.SOL_IP, unix.IP_FREEBIND, 1},   // the local address may come later
+	}
+	if h.v6 {
+		return append(options,
+			option{unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS, maxTTL}, option{unix.SOL_IPV6, unix.IPV6_TCLASS, networkControl})
+	}
+	return append(options, option{unix.SOL_IP, unix.IP_TTL, maxTTL}, option{unix.SOL_IP, unix.IP_TOS, networkControl})
+}
 
 func setOptions(fd int, options []option) error {
 	for _, o := range options {

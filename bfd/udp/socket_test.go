@@ -54,6 +54,16 @@ func newStation(t *testing.T, ns nettest.NS, h hop) *station {
 	return &station{fd, h}
 }
 
+func source(sa syscall.Sockaddr) netip.Addr {
+	switch sa := sa.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrFrom4(sa.Addr)
+	case *syscall.SockaddrInet6:
+		return netip.AddrFrom16(sa.Addr)
+	}
+	return netip.Addr{}
+}
+
 func (st *station) send(t *testing.T, to string, ttl int, payload []byte) {
 	t.Helper()
 	if err := unix.SetsockoptInt(st.fd, unix.SOL_IP, unix.IP_TTL, ttl); err != nil {
@@ -160,7 +170,7 @@ func TestWhatIsDiscarded(t *testing.T) {
 	ns.IP(t, "route change 192.0.2.0/24 dev eth0 src 192.0.2.3")
 	nettest.Eventually(t, 3*time.Second, func() error {
 		st.send(t, "192.0.2.1", 255, down().Append(nil))
-		if _, dropped := s.Status(); dropped[bfd.UnknownSession] == 0 {
+		if dropped := s.Status().Dropped; dropped[bfd.UnknownSession] == 0 {
 			return fmt.Errorf("packet of a stranger is not counted: %v", dropped)
 		}
 		return nil

@@ -7,7 +7,6 @@ package udp
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -42,10 +41,16 @@ type Speaker struct {
 	byPeer        map[endpoint][]*session
 	timers        timers
 	listeners     map[hop]*listener
+	senders       map[hop]*sender
 	ports         map[uint16]bool
 	dropped       map[bfd.Reason]uint64
 	discriminator uint32
 	port          uint16
+	configured    int // of sessions: the others are passive
+	guests        guests
+	pathDown      bool
+	retry         time.Time // when listening for guests is tried; zero: it is done
+	problem       string    // why guests cannot be heard
 }
 
 // endpoint is where packets of a session come from.
@@ -64,6 +69,7 @@ func New(log *slog.Logger) *Speaker {
 		leaving:       map[bfd.Key]*session{},
 		byPeer:        map[endpoint][]*session{},
 		listeners:     map[hop]*listener{},
+		senders:       map[hop]*sender{},
 		ports:         map[uint16]bool{},
 		dropped:       map[bfd.Reason]uint64{},
 		discriminator: rand.Uint32(),
@@ -95,17 +101,28 @@ func (s *Speaker) Set(config bfd.Config) error {
 	}
 	now := time.Now()
 	for key, sess := range s.sessions {
-		if !wanted[key] {
+		if !sess.passive && !wanted[key] {
 			s.leave(sess, now)
 		}
 	}
 	for _, c := range config.Sessions {
 		sess := s.sessions[c.Key]
 		if sess == nil {
+			sess = s.adopt(c)
+		}
+		if sess == nil {
 			sess = s.add(c, now)
 		}
-		sess.config = c
+		sess.config, sess.passive = c, false
 		sess.machine.Configure(now, c.Timing)
+	}
+	s.guests, s.configured, s.pathDown, s.retry = newGuests(config.Passive), len(config.Sessions), config.PathDown, now
+	for _, sess := range s.sessions {
+		if sess.passive && !s.guests.allow(sess.config.Peer) {
+			s.leave(sess, now)
+			continue
+		}
+		sess.machine.SetPathDown(now, s.pathDown && (sess.passive || sess.config.Gateway))
 		s.timers.set(sess)
 	}
 	s.closeListeners()
@@ -114,18 +131,27 @@ func (s *Speaker) Set(config bfd.Config) error {
 	return nil
 }
 
-// Status of all sessions, sorted by peer, and how many received packets belonged to none, by reason.
-func (s *Speaker) Status() ([]bfd.Status, map[bfd.Reason]uint64) {
+// Status of all that is held.
+func (s *Speaker) Status() bfd.Report {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]bfd.Status, 0, len(s.sessions))
-	for _, sess := range s.sessions {
-		all = append(all, sess.status())
+	r := bfd.Report{
+		Sessions: make([]bfd.Status, 0, s.configured),
+		Passive:  bfd.PassiveStatus{Total: len(s.sessions) - s.configured, Problem: s.problem},
+		Dropped:  maps.Clone(s.dropped),
 	}
-	slices.SortFunc(all, func(a, b bfd.Status) int {
+	for _, sess := range s.sessions {
+		switch {
+		case !sess.passive:
+			r.Sessions = append(r.Sessions, sess.status())
+		case sess.machine.State() == bfd.Up:
+			r.Passive.Up++
+		}
+	}
+	slices.SortFunc(r.Sessions, func(a, b bfd.Status) int {
 		return cmp.Or(a.Peer.Compare(b.Peer), a.Local.Compare(b.Local), cmp.Compare(a.Interface, b.Interface))
 	})
-	return all, maps.Clone(s.dropped)
+	return r
 }
 
 // Run runs the sessions until ctx ends. Then it tells all peers AdminDown, which takes less than a second.
@@ -184,11 +210,17 @@ func (s *Speaker) round(ctx context.Context, fds *[]unix.PollFd) (*unix.Timespec
 			s.leave(sess, now)
 		}
 	}
+	if !s.retry.IsZero() && !now.Before(s.retry) {
+		s.receivePassively(now)
+	}
 	for _, l := range s.listeners {
 		s.receive(l)
 	}
 	for len(s.timers) > 0 && !s.timers[0].due.After(now) {
 		s.tick(s.timers[0], now)
+	}
+	for _, out := range s.senders {
+		s.flush(out)
 	}
 
 	if s.stopping && len(s.leaving) == 0 {
@@ -197,15 +229,19 @@ func (s *Speaker) round(ctx context.Context, fds *[]unix.PollFd) (*unix.Timespec
 	for _, l := range s.listeners {
 		*fds = append(*fds, unix.PollFd{Fd: int32(l.fd), Events: unix.POLLIN})
 	}
-	if len(s.timers) == 0 {
+	next := s.retry
+	if len(s.timers) > 0 && (next.IsZero() || s.timers[0].due.Before(next)) {
+		next = s.timers[0].due
+	}
+	if next.IsZero() {
 		return nil, true
 	}
-	wait := unix.NsecToTimespec(int64(max(0, time.Until(s.timers[0].due))))
+	wait := unix.NsecToTimespec(int64(max(0, time.Until(next))))
 	return &wait, true
 }
 
 func (s *Speaker) tick(sess *session, now time.Time) {
-	before := sess.machine.State()
+	before := sess.seen()
 	for {
 		p, ok := sess.machine.Tick(now)
 		if !ok {
@@ -214,61 +250,6 @@ func (s *Speaker) tick(sess *session, now time.Time) {
 		s.send(sess, p)
 	}
 	s.settle(sess, before)
-}
-
-// settle follows up on what a session has done: log, timer, end.
-func (s *Speaker) settle(sess *session, before bfd.State) {
-	if state := sess.machine.State(); state != before {
-		s.log.Info("BFD session state", "peer", sess.config.Peer, "from", before, "to", state, "reason", sess.machine.Diag().String())
-		s.notify()
-	}
-	if sess.machine.Done() {
-		s.release(sess)
-		return
-	}
-	s.timers.set(sess)
-}
-
-func (s *Speaker) add(c bfd.SessionConfig, now time.Time) *session {
-	if old := s.leaving[c.Key]; old != nil {
-		s.release(old)
-	}
-	s.discriminator++
-	if s.discriminator == 0 {
-		s.discriminator++
-	}
-	sess := &session{
-		config:        c,
-		machine:       bfd.NewSession(now, c.Timing, s.discriminator, rand.Float64),
-		discriminator: s.discriminator,
-		fd:            -1,
-		port:          s.takePort(),
-		heapIndex:     -1,
-	}
-	s.sessions[c.Key] = sess
-	s.byPeer[sess.endpoint()] = append(s.byPeer[sess.endpoint()], sess)
-	return sess
-}
-
-// leave ends a session: from now on it only says AdminDown, and it hears no more.
-func (s *Speaker) leave(sess *session, now time.Time) {
-	delete(s.sessions, sess.config.Key)
-	from := sess.endpoint()
-	s.byPeer[from] = slices.DeleteFunc(s.byPeer[from], func(other *session) bool { return other == sess })
-	if len(s.byPeer[from]) == 0 {
-		delete(s.byPeer, from)
-	}
-	s.leaving[sess.config.Key] = sess
-	before := sess.machine.State()
-	sess.machine.Stop(now)
-	s.settle(sess, before)
-}
-
-func (s *Speaker) release(sess *session) {
-	delete(s.leaving, sess.config.Key)
-	delete(s.ports, sess.port)
-	s.timers.remove(sess)
-	sess.close()
 }
 
 func (s *Speaker) notify() {
@@ -291,51 +272,10 @@ func (s *Speaker) close() {
 		_ = unix.Close(l.fd)
 	}
 	clear(s.listeners)
+	for _, out := range s.senders {
+		_ = unix.Close(out.fd)
+	}
+	clear(s.senders)
 	_ = unix.Close(s.wake)
 	s.wake = -1
-}
-
-// timers is a heap of the sessions that have something to do, the next one first.
-type timers []*session
-
-func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].heapIndex, t[j].heapIndex = i, j
-}
-
-// Push is for container/heap.
-func (t *timers) Push(x any) {
-	sess := x.(*session)
-	sess.heapIndex = len(*t)
-	*t = append(*t, sess)
-}
-
-// Pop is for container/heap.
-func (t *timers) Pop() any {
-	last := len(*t) - 1
-	sess := (*t)[last]
-	(*t)[last] = nil
-	*t = (*t)[:last]
-	sess.heapIndex = -1
-	return sess
-}
-
-func (t *timers) set(sess *session) {
-	sess.due = sess.machine.Next()
-	switch {
-	case sess.due.IsZero():
-		t.remove(sess)
-	case sess.heapIndex < 0:
-		heap.Push(t, sess)
-	default:
-		heap.Fix(t, sess.heapIndex)
-	}
-}
-
-func (t *timers) remove(sess *session) {
-	if sess.heapIndex >= 0 {
-		heap.Remove(t, sess.heapIndex)
-	}
 }

@@ -1,0 +1,82 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/waymark-bgp/waymark/bfd"
+)
+
+// sender sends for all multihop sessions of a family that are bound to no interface. A gateway has thousands of them: a
+// socket and a port for each (RFC 5881 section 4 says SHOULD) would be half of its load, and an end of the ports.
+type sender struct {
+	hop   hop
+	fd    int
+	batch batch
+	queue []*session // whose packets are in batch
+}
+
+// shared tells whether the session sends through a sender.
+func (sess *session) shared() bool { return sess.config.Multihop && sess.config.Interface == "" }
+
+// enqueue sends a packet before the round ends.
+func (s *Speaker) enqueue(sess *session, p bfd.Packet) error {
+	to := sess.endpoint()
+	out := s.senders[to.hop]
+	if out == nil {
+		out = &sender{hop: to.hop}
+		if err := out.open(); err != nil {
+			return err
+		}
+		s.senders[to.hop] = out
+	}
+	var text [bfd.PacketLen]byte
+	out.batch.put(len(out.queue), to, sess.config.Local, p.Append(text[:0]))
+	if out.queue = append(out.queue, sess); len(out.queue) == batchSize {
+		s.flush(out)
+	}
+	return nil
+}
+
+// flush sends what waits.
+func (s *Speaker) flush(out *sender) {
+	for done := 0; done < len(out.queue); {
+		n, err := out.batch.send(out.fd, done, len(out.queue)-done)
+		for range n {
+			s.sent(out.queue[done], nil)
+			done++
+		}
+		if err != nil {
+			s.sent(out.queue[done], fmt.Errorf("send to %s: %w", out.queue[done].config.Peer, err))
+			done++
+		}
+	}
+	out.queue = out.queue[:0]
+}
+
+func (out *sender) open() error {
+	fd, err := out.hop.socket()
+	if err != nil {
+		return err
+	}
+	if err = setOptions(fd, out.hop.sendOptions()); err == nil {
+		for range portCount {
+			err = unix.Bind(fd, out.hop.sockaddr(netip.Addr{}, uint16(firstPort+rand.IntN(portCount)), 0))
+			if !errors.Is(err, unix.EADDRINUSE) {
+				break
+			}
+		}
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("open a socket for BFD: %w", err)
+	}
+	// Room for a packet of each of many sessions that end together; without the privilege the default must do.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)
+	out.fd = fd
+	return nil
+}
