@@ -26,24 +26,28 @@ var targets = []struct {
 const (
 	changeTarget = 100 * time.Millisecond
 	deadTarget   = bfdMultiplier*bfdInterval + 100*time.Millisecond
+
+	gatewayTarget = 0.3 // of one core
+	noticedTarget = multiplier*gatewayInterval + 100*time.Millisecond
 )
 
 const floorName = "kernel floor (ip -batch)"
 
 func main() {
-	runs := flag.Int("runs", 5, "how often routes are learned by each and in each number; medians are shown")
+	runs := flag.Int("runs", 5, "how often routes are learned by each and in each number; medians are shown; 0: never")
 	changes := flag.Int("changes", 200, "how often the Node file changes, for each reflector; 0: never")
+	gateways := flag.Int("gateways", 10, "how often a gateway dies beside one that has sessions with all nodes; 0: never, and no such sessions")
 	deaths := flag.Int("deaths", 10, "how often the node dies, for each reflector; 0: never")
 	flag.Parse()
-	if *runs < 1 || flag.NArg() > 0 {
+	if *runs < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	nettest.Isolate()
-	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths) }))
+	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways) }))
 }
 
-func bench(runs, changes, deaths int) error {
+func bench(runs, changes, deaths, gateways int) error {
 	begin := time.Now()
 	fmt.Print(measure.Machine())
 	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all;\n"+
@@ -67,6 +71,10 @@ func bench(runs, changes, deaths int) error {
 		return err
 	}
 	verdicts = append(verdicts, v...)
+	if v, err = benchGateway(gateways); err != nil {
+		return err
+	}
+	verdicts = append(verdicts, v...)
 	measure.PrintVerdicts(os.Stdout, verdicts)
 	fmt.Printf("\nmeasured in %v\n", time.Since(begin).Round(time.Second))
 	return nil
@@ -74,6 +82,9 @@ func bench(runs, changes, deaths int) error {
 
 // benchLearn measures everybody in turns, so that what else the machine does touches all alike.
 func benchLearn(runs, n int, tookTarget time.Duration, residentTarget int) ([]measure.Verdict, error) {
+	if runs == 0 {
+		return nil, nil
+	}
 	results := map[string][]learned{}
 	names := []string{floorName}
 	for run := range runs {
@@ -97,6 +108,23 @@ func benchLearn(runs, n int, tookTarget time.Duration, residentTarget int) ([]me
 	return []measure.Verdict{
 		measure.AtMost(fmt.Sprintf("%d routes in the kernel", n), took, tookTarget, measure.Seconds),
 		measure.AtMost(fmt.Sprintf("resident with %d routes", n), resident, residentTarget, measure.Megabytes),
+	}, nil
+}
+
+// benchGateway measures a gateway that has sessions with all nodes, while another one dies n times.
+func benchGateway(n int) ([]measure.Verdict, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	measure.Progress("a gateway with %d BFD sessions, %d deaths of another", nodes, n)
+	var g gateway
+	if err := measure.In(func(s *measure.Scope) { g = holdSessions(s, n) }); err != nil {
+		return nil, fmt.Errorf("%d BFD sessions: %w", nodes, err)
+	}
+	gatewayTable(os.Stdout, g)
+	return []measure.Verdict{
+		measure.AtMost(fmt.Sprintf("%d BFD sessions at %v on one gateway, of one core", nodes, nodeInterval), g.load(), gatewayTarget, percent),
+		measure.AtMost("a dead gateway noticed beside them, percentile 100", measure.Percentile(g.noticed, 100), noticedTarget, measure.Seconds),
 	}, nil
 }
 
