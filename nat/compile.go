@@ -58,10 +58,11 @@ func Compile(p Plan) (Table, error) {
 		c.rules = append(c.rules, rule{policy, c.target(policy, false), c.target(policy, true)})
 	}
 	selected := selections(policies)
-	strangers := c.strangers(p.Strangers)
-	classes := []Class{{Pods: others(p.Pods, append(hosts(slices.Collect(maps.Keys(selected))), strangers...)), Decisions: c.decide(nil, false)}}
-	if len(strangers) > 0 {
-		classes = append(classes, Class{Pods: others(strangers, hosts(slices.Collect(maps.Keys(selected)))), Decisions: c.decide(nil, true)})
+	known := hosts(slices.Collect(maps.Keys(selected)))
+	classes := []Class{{Pods: others(p.Pods, known), Decisions: c.decide(nil, false)}}
+	if p.Wary && slices.ContainsFunc(c.rules, rule.waits) {
+		classes[0].Pods = others(hosts(p.Known), known)
+		classes = append(classes, Class{Pods: others(p.Pods, slices.Concat(known, hosts(p.Known))), Decisions: c.decide(nil, true)})
 	}
 	members := map[string][]netip.Addr{}
 	for pod, selecting := range selected {
@@ -123,14 +124,6 @@ func selections(policies []Policy) map[netip.Addr][]int {
 		}
 	}
 	return selected
-}
-
-// strangers are the prefixes of strangers, if it matters that they are.
-func (c *compiler) strangers(prefixes []netip.Prefix) []netip.Prefix {
-	if !slices.ContainsFunc(c.rules, rule.waits) {
-		return nil
-	}
-	return prefixes
 }
 
 // waits says that the policy must know a pod before it lets it out.

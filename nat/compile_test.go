@@ -176,6 +176,46 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// TestStrangersWait: what a pod sends of which nothing is known yet goes where every pod's goes, or nowhere.
+func TestStrangersWait(t *testing.T) {
+	plan := nat.Plan{
+		Pods: prefixes("10.244.1.0/29"), Wary: true, Known: addrs("10.244.1.1", "10.244.1.2"), Tunnel: nat.Tunnel{Prefix: "w", MTU: 1450},
+		Policies: []nat.Policy{
+			{Name: "bank", Priority: 1, Selects: true, Pods: addrs("10.244.1.1"), Destinations: prefixes("203.0.113.0/24"), Source: nat.SourceGateway, Fallback: nat.SourceNode, Via: []nat.Path{{Mark: 1, IPv4: true}}},
+			{Name: "first", Priority: 0, Destinations: prefixes("203.0.113.0/25"), Source: nat.SourcePod},
+			{Name: "rest", Priority: 2, Destinations: prefixes("192.0.2.0/24"), Source: nat.SourceNode},
+		},
+	}
+	table, err := nat.Compile(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `group 0 [1]
+pods 10.244.1.2-10.244.1.2
+192.0.2.0-192.0.2.255 Node
+203.0.113.0-203.0.113.127 Pod
+class 1
+pods 10.244.1.0-10.244.1.0
+pods 10.244.1.3-10.244.1.7
+192.0.2.0-192.0.2.255 Node
+203.0.113.0-203.0.113.127 Pod
+203.0.113.128-203.0.113.255 Drop
+class 2
+pods 10.244.1.1-10.244.1.1
+192.0.2.0-192.0.2.255 Node
+203.0.113.0-203.0.113.127 Pod
+203.0.113.128-203.0.113.255 Gateway
+  by group 0
+`
+	if got := show(table); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	plan.Policies[0].Source, plan.Policies[0].Via, plan.Policies[0].Fallback = nat.SourceNode, nil, ""
+	if table, err = nat.Compile(plan); err != nil || len(table.Classes) != 2 {
+		t.Errorf("nobody waits for a policy without a gateway: %v %s", err, show(table))
+	}
+}
+
 func TestCompileRefuses(t *testing.T) {
 	mapped := netip.MustParsePrefix("::ffff:10.0.0.0/104")
 	for _, test := range []struct {

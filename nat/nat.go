@@ -79,12 +79,12 @@ type Tunnel struct {
 type Plan struct {
 	Pods     []netip.Prefix // pod prefixes of this node, both families: what policies speak of, and the pods that they select
 	Policies []Policy       // in any order
-	// Strangers are the addresses in Pods of which nobody knows yet whether a policy selects them: a new pod sends before its
-	// labels are known. Policies that select pods and send them to a gateway drop what strangers send, lest it leaves with
-	// another address.
-	Strangers []netip.Prefix
-	Exits     []Exit // in any order
-	Tunnel   Tunnel
+	// Wary: a new pod sends before its labels are known. What pods send that are not Known, to where a policy sends selected pods
+	// through a gateway, is dropped, lest it leaves with another address.
+	Wary   bool
+	Known  []netip.Addr // pods of which it is known which policies select them
+	Exits  []Exit       // in any order
+	Tunnel Tunnel
 }
 
 // Result is what an apply has reached.
