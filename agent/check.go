@@ -15,16 +15,22 @@ import (
 	"github.com/waymark-bgp/waymark/ipam"
 )
 
+func newDecision(s Snapshot) *decision {
+	d := &decision{snapshot: s}
+	d.datacenter = pickDefault(d, s.Datacenters, "DatacenterNetwork")
+	return d
+}
+
 // Check returns what is wrong with the objects of a whole cluster beside each other, by object. What is wrong with one by
 // itself its Validate says; here it counts as far as it can be read. It is pure.
 func Check(s Snapshot) []Problem {
-	d := decision{snapshot: s}
-	pickDefault(&d, s.Configurations, "BGPConfiguration")
-	d.datacenter = pickDefault(&d, s.Datacenters, "DatacenterNetwork")
+	d := newDecision(s)
+	pickDefault(d, s.Configurations, "BGPConfiguration")
 	d.checkPodCIDRs()
 	d.checkDatacenter()
 	d.checkPools()
 	d.checkPolicies()
+	d.checkEgress()
 	d.checkPeers()
 	d.checkRoles()
 	slices.SortStableFunc(d.plan.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
@@ -33,8 +39,7 @@ func Check(s Snapshot) []Problem {
 
 // Judge says of each node's PodCIDRs, by the node's name, whether they are its own, and if not, who is the owner.
 func Judge(nodes []corev1.Node, networks []v1alpha1.DatacenterNetwork) map[string][]v1alpha1.PrefixVerdict {
-	d := decision{snapshot: Snapshot{Nodes: nodes, Datacenters: networks}}
-	d.datacenter = pickDefault(&d, networks, "DatacenterNetwork")
+	d := newDecision(Snapshot{Nodes: nodes, Datacenters: networks})
 	verdicts := map[string][]v1alpha1.PrefixVerdict{}
 	conflicts := d.podConflicts()
 	for i := range nodes {
@@ -146,14 +151,7 @@ func (d *decision) checkPools() {
 		others = append(others, addressClaims(&d.snapshot.Nodes[i])...)
 		others = append(others, parseClaims(&d.snapshot.Nodes[i], nil)...)
 	}
-	if d.datacenter != nil {
-		for _, gateway := range d.datacenter.Spec.Gateways {
-			if a, err := netip.ParseAddr(gateway.Address); err == nil {
-				others = append(others, ipam.Claim{Kind: ipam.DatacenterNetwork, Name: d.datacenter.Name + " (gateway " + gateway.Name + ")",
-					Prefix: netip.PrefixFrom(a.WithZone(""), a.BitLen())})
-			}
-		}
-	}
+	others = append(others, d.routerClaims()...)
 	found := map[string][]ipam.Conflict{}
 	for _, c := range ipam.Conflicts(pools, others) {
 		found[c.Own.Name] = append(found[c.Own.Name], c)
@@ -163,6 +161,17 @@ func (d *decision) checkPools() {
 			d.problem("AddressPool/"+name, "Overlap", "%s", summary(found[name]))
 		}
 	}
+}
+
+// routerClaims are the addresses of the datacenter's routers.
+func (d *decision) routerClaims() []ipam.Claim {
+	var claims []ipam.Claim
+	if d.datacenter != nil {
+		for _, router := range d.datacenter.Spec.Gateways {
+			claims = append(claims, addressClaim(ipam.DatacenterNetwork, d.datacenter.Name+" (gateway "+router.Name+")", router.Address)...)
+		}
+	}
+	return claims
 }
 
 // checkPeers finds sessions that a node cannot have because it has one with the same address, and keys that are not there.

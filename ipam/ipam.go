@@ -1,4 +1,5 @@
-// Package ipam decides who owns which address: whether the prefixes of this node collide with what others own. It is pure.
+// Package ipam decides who owns which address: whether the prefixes of this node collide with what others own, which egress
+// addresses a policy has, and which gateways may own them. It is pure.
 package ipam
 
 import (
@@ -19,10 +20,11 @@ const (
 	NodeAddress       Kind = "node address"      // a host has it
 	Node              Kind = "Node"              // PodCIDRs
 	AddressPool       Kind = "AddressPool"
+	Service           Kind = "Service"
 	Route             Kind = "route" // learned; collides only with what it lies in: an aggregate or default route is welcome
 )
 
-var strength = map[Kind]int{DatacenterNetwork: 5, NodeAddress: 4, Node: 3, AddressPool: 2, Route: 1}
+var strength = map[Kind]int{DatacenterNetwork: 5, NodeAddress: 4, Node: 3, AddressPool: 2, Service: 2, Route: 1}
 
 // Claim says that somebody uses a prefix.
 type Claim struct {
