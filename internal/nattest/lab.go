@@ -132,6 +132,12 @@ func Inside[T any](ns nettest.NS, f func() (T, error)) (T, error) {
 // TellSource answers each line over TCP and each datagram at the address with the source address that it came from.
 func TellSource(t testing.TB, ns nettest.NS, addr string) {
 	t.Helper()
+	tell(t, ns, addr, func(from netip.AddrPort) string { return from.Addr().String() })
+}
+
+// tell answers at the address what it can say of the source that it was asked from.
+func tell(t testing.TB, ns nettest.NS, addr string, say func(netip.AddrPort) string) {
+	t.Helper()
 	listener, err := Inside(ns, func() (net.Listener, error) { return net.Listen("tcp", net.JoinHostPort(addr, Port)) })
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +152,7 @@ func TellSource(t testing.TB, ns nettest.NS, addr string) {
 			go func() {
 				defer conn.Close()
 				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					fmt.Fprintln(conn, host(conn.RemoteAddr()))
+					fmt.Fprintln(conn, say(source(conn.RemoteAddr())))
 				}
 			}()
 		}
@@ -162,13 +168,14 @@ func TellSource(t testing.TB, ns nettest.NS, addr string) {
 			if err != nil {
 				return
 			}
-			_, _ = packets.WriteTo([]byte(host(from)+"\n"), from)
+			_, _ = packets.WriteTo([]byte(say(source(from))+"\n"), from)
 		}
 	}()
 }
 
-func host(addr net.Addr) string {
-	return netip.MustParseAddrPort(addr.String()).Addr().Unmap().String()
+func source(addr net.Addr) netip.AddrPort {
+	from := netip.MustParseAddrPort(addr.String())
+	return netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 }
 
 // Dial opens a connection from a namespace to the server at an address; from is the source address, empty for the usual one.

@@ -16,6 +16,10 @@ func TestSuite(t *testing.T) {
 	nattest.Suite(t, func() nattest.Backend { return nftables.New() })
 }
 
+func TestGateways(t *testing.T) {
+	nattest.GatewaySuite(t, func() nattest.Backend { return nftables.New() })
+}
+
 func apply(t testing.TB, b *nftables.Backend, p nat.Plan) nat.Result {
 	t.Helper()
 	return nattest.Apply(t, b, p)
