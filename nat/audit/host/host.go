@@ -1,0 +1,187 @@
+// Package host asks this machine with which source address a packet of a pod would leave: it puts the rules that the
+// packet meets and the routes that it takes together.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/waymark-bgp/waymark/nat/audit"
+	"github.com/waymark-bgp/waymark/nat/audit/command"
+	"github.com/waymark-bgp/waymark/nat/audit/iptables"
+	"github.com/waymark-bgp/waymark/nat/audit/nft"
+)
+
+// Rules are what decides over source addresses, for one IP version.
+type Rules struct {
+	Paths       audit.Ruleset // Waymark's choice of an egress gateway, by a mark
+	Services    audit.Ruleset // translations of destinations; empty if they were not asked for
+	Sources     audit.Ruleset
+	NotFollowed []string // base chains that a packet meets besides, which might mark or drop it
+}
+
+const ownTable = "waymark"
+
+// Read reads the rules for IPv4 or IPv6. Translations of destinations may be many: 5,000 Services take a second.
+func Read(ctx context.Context, version int, services bool) Rules {
+	rules := Rules{
+		Paths:    audit.Ruleset{Prerouting: true, Chains: map[audit.ChainName]*audit.Chain{}},
+		Services: audit.Ruleset{Prerouting: true, Chains: map[audit.ChainName]*audit.Chain{}},
+		Sources:  audit.Ruleset{Chains: map[audit.ChainName]*audit.Chain{}},
+	}
+	family := map[int]string{4: "ip", 6: "ip6"}[version]
+	into := map[string]*audit.Ruleset{"postrouting": &rules.Sources}
+	if services {
+		into["prerouting"] = &rules.Services
+	}
+	chains, err := nft.Chains(ctx)
+	switch {
+	case errors.Is(err, command.Missing):
+		rules.Sources.Unread = append(rules.Sources.Unread, "the rules of nftables, because there is no nft command here")
+	case err != nil:
+		rules.Sources.Unread = append(rules.Sources.Unread, err.Error())
+	}
+	for _, c := range chains {
+		ruleset := into[c.Hook]
+		switch {
+		case c.Hook == "" || c.Family != family && c.Family != "inet":
+		case c.Table == ownTable && c.Hook == "prerouting" && c.Type == "filter":
+			rules.Paths.Base = append(rules.Paths.Base, nft.Read(ctx, c, rules.Paths.Chains))
+		case c.Type == "nat" && ruleset != nil:
+			ruleset.Base = append(ruleset.Base, readNFT(ctx, c, chains, ruleset))
+		case c.Type != "nat" && slices.Contains([]string{"prerouting", "forward", "postrouting"}, c.Hook):
+			rules.NotFollowed = append(rules.NotFollowed, fmt.Sprintf("%s table %s chain %s (%s, priority %d)", c.Family, c.Table, c.Name, c.Hook, c.Priority))
+		}
+	}
+	for hook, name := range map[string]string{"postrouting": "POSTROUTING", "prerouting": "PREROUTING"} {
+		ruleset := into[hook]
+		if ruleset == nil {
+			continue
+		}
+		legacy, err := iptables.ReadLegacy(ctx, family, name, ruleset.Chains)
+		if err != nil {
+			ruleset.Unread = append(ruleset.Unread, err.Error())
+		}
+		if legacy != nil {
+			ruleset.Base = append(ruleset.Base, legacy)
+		}
+	}
+	return rules
+}
+
+// readNFT reads a chain by iptables if that has made it, because nft does not understand all of what that writes.
+func readNFT(ctx context.Context, c nft.Chain, all []nft.Chain, into *audit.Ruleset) *audit.Chain {
+	if c.Family != "inet" && c.Table == "nat" && (c.Name == "POSTROUTING" || c.Name == "PREROUTING") {
+		isChain := func(name string) bool {
+			return slices.ContainsFunc(all, func(o nft.Chain) bool { return o.Name == name && o.Table == c.Table && o.Family == c.Family })
+		}
+		if base, err := iptables.ReadNFT(ctx, c.Family, c.Name, c.Priority, isChain, into.Chains); err == nil {
+			return base
+		}
+	}
+	return nft.Read(ctx, c, into.Chains)
+}
+
+// AskAll reads the rules and answers all questions. What cannot be answered is Unknown, and says why.
+func AskAll(ctx context.Context, questions []audit.Question) []audit.Answer {
+	rules := map[int]Rules{}
+	answers := make([]audit.Answer, len(questions))
+	for i, q := range questions {
+		version := q.Version()
+		if _, read := rules[version]; !read {
+			rules[version] = Read(ctx, version, false)
+		}
+		answer, err := Ask(rules[version], q)
+		if err != nil {
+			answer.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Unknown, Why: err.Error()}}
+		}
+		answers[i] = answer
+	}
+	return answers
+}
+
+// Ask evaluates the rules and routes that a packet meets, in the order in which it meets them.
+func Ask(rules Rules, q audit.Question) (audit.Answer, error) {
+	a := audit.Answer{To: q.To, Port: q.Port}
+	in, err := device(q.Pod)
+	if err != nil {
+		a.Notes = append(a.Notes, err.Error())
+	}
+	a.In = in
+	p := audit.Packet{Source: q.Pod, Destination: q.To, Protocol: q.Protocol, Port: q.Port, In: in}
+	for _, before := range []audit.Ruleset{rules.Services, rules.Paths} {
+		if t, err := typeOf(p.Destination); err == nil {
+			p.DestinationType = t
+		}
+		precede(&a, before, &p)
+		if a.Kind == audit.Unknown || a.Kind == audit.Dropped {
+			return a, nil
+		}
+	}
+	a.To, a.Port = p.Destination, p.Port
+	way, err := wayOf(p)
+	if err != nil {
+		return a, err
+	}
+	p.Out, p.DestinationType = way.out, way.kind
+	a.Out, a.Gateway = way.out, way.gateway
+	steps := append(a.Steps, audit.Step{Where: "routing", What: way.String()})
+	if way.kind == "local" {
+		a.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Unchanged, Address: q.Pod}, Steps: steps}
+		a.Source = q.Pod
+		a.Notes = append(a.Notes, fmt.Sprintf("%s is an address of this node: the packet does not leave it", p.Destination))
+		return a, nil
+	}
+	a.Result = audit.Evaluate(rules.Sources, p)
+	a.Steps = append(steps, a.Steps...)
+	switch a.Kind {
+	case audit.Masqueraded:
+		a.Source, err = masquerade(way, p.Destination)
+		if err != nil {
+			return a, err
+		}
+	case audit.Unchanged, audit.Translated:
+		if !a.Last.IsValid() {
+			a.Source = a.Address
+		}
+	}
+	return a, nil
+}
+
+// precede follows what happens before routing. Of several ways the first is followed, with a note.
+func precede(a *audit.Answer, rules audit.Ruleset, p *audit.Packet) {
+	if len(rules.Base) == 0 && len(rules.Unread) == 0 {
+		return
+	}
+	result := audit.Evaluate(rules, *p)
+	outcome := result.Outcome
+	if result.Kind == audit.Unknown {
+		// Of a Service's endpoints one is chosen at random, of several gateways by a hash: that is no reason not to know.
+		known := slices.DeleteFunc(slices.Clone(result.Possible), func(o audit.Outcome) bool { return o.Kind == audit.Unknown })
+		if len(known) == 0 || len(known) < len(result.Possible) {
+			a.Result, a.Steps = result, append(a.Steps, result.Steps...)
+			return
+		}
+		if i := slices.IndexFunc(known, func(o audit.Outcome) bool { return o.Kind == audit.Translated }); i >= 0 {
+			outcome = known[i]
+		} else {
+			outcome = known[0]
+		}
+		a.Notes = append(a.Notes, fmt.Sprintf("what happens before routing has %d outcomes; this is for one of them: destination %s, mark 0x%x", len(known), outcome, outcome.Mark))
+	}
+	a.Steps = append(a.Steps, result.Steps...)
+	if outcome.Kind == audit.Dropped {
+		a.Result = audit.Result{Outcome: outcome, Steps: a.Steps}
+		return
+	}
+	if outcome.Kind == audit.Translated {
+		a.Notes = append(a.Notes, fmt.Sprintf("%s is translated first; what follows is for %s", p.Destination, outcome))
+		p.Destination, p.Translated = outcome.Address, true
+		if outcome.Port != 0 {
+			p.Port = outcome.Port
+		}
+	}
+	p.Mark = outcome.Mark
+}

@@ -1,0 +1,211 @@
+// Package nft reads NAT rules from nftables by the nft command, chain by chain: of a large ruleset only what a packet may
+// come to.
+package nft
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/waymark-bgp/waymark/nat/audit"
+	"github.com/waymark-bgp/waymark/nat/audit/command"
+)
+
+// Tool is the name of the tool in chain names.
+const Tool = "nft"
+
+// Chain is a chain that nftables has, of whatever tool.
+type Chain struct {
+	Family   string `json:"family"`
+	Table    string `json:"table"`
+	Name     string `json:"name"`
+	Type     string `json:"type"` // of a base chain, as what follows
+	Hook     string `json:"hook"`
+	Priority int    `json:"prio"`
+	Policy   string `json:"policy"`
+}
+
+// Chains lists the chains of IPv4 and IPv6.
+func Chains(ctx context.Context) ([]Chain, error) {
+	var chains []Chain
+	err := list(ctx, func(o object) {
+		if o.Chain != nil && (o.Chain.Family == "ip" || o.Chain.Family == "ip6" || o.Chain.Family == "inet") {
+			chains = append(chains, *o.Chain)
+		}
+	}, "chains")
+	return chains, err
+}
+
+type object struct {
+	Chain *Chain `json:"chain"`
+	Rule  *rule  `json:"rule"`
+	Set   *set   `json:"set"`
+	Map   *set   `json:"map"`
+}
+
+type rule struct {
+	Handle uint64                       `json:"handle"`
+	Expr   []map[string]json.RawMessage `json:"expr"`
+}
+
+type set struct {
+	Elem []any `json:"elem"`
+}
+
+// list runs nft list and gives each object of the answer.
+func list(ctx context.Context, each func(object), words ...string) error {
+	out, err := command.Output(ctx, "nft", append([]string{"-j", "-a", "list"}, words...)...)
+	if err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	for range 3 { // {"nftables":[
+		if _, err := decoder.Token(); err != nil {
+			return fmt.Errorf("nft list %s: %w", strings.Join(words, " "), err)
+		}
+	}
+	for decoder.More() {
+		var o object
+		if err := decoder.Decode(&o); err != nil {
+			return fmt.Errorf("nft list %s: %w", strings.Join(words, " "), err)
+		}
+		each(o)
+	}
+	return nil
+}
+
+// Read reads a base chain and all that it leads to into chains. What cannot be read is there as unread.
+func Read(ctx context.Context, base Chain, chains map[audit.ChainName]*audit.Chain) *audit.Chain {
+	r := reader{ctx: ctx, base: base, chains: chains, sets: map[string][]any{}}
+	first := r.read(base.Name)
+	first.Priority, first.Drops = base.Priority, base.Policy == "drop"
+	return first
+}
+
+// reader reads from one table.
+type reader struct {
+	ctx    context.Context
+	base   Chain
+	chains map[audit.ChainName]*audit.Chain
+	sets   map[string][]any
+}
+
+func (r *reader) read(name string) *audit.Chain {
+	id := audit.ChainName{Tool: Tool, Family: r.base.Family, Table: r.base.Table, Chain: name}
+	if known := r.chains[id]; known != nil {
+		return known
+	}
+	c := &audit.Chain{Name: id}
+	r.chains[id] = c
+	where := []string{"chain", id.Family, id.Table, id.Chain}
+	texts, err := r.texts(where)
+	if err != nil {
+		c.Unread = err.Error()
+		return c
+	}
+	var rules []rule
+	if err := list(r.ctx, func(o object) {
+		if o.Rule != nil {
+			rules = append(rules, *o.Rule)
+		}
+	}, where...); err != nil {
+		c.Unread = err.Error()
+		return c
+	}
+	for i, from := range rules {
+		c.Rules = append(c.Rules, audit.Rule{
+			Chain: id, Handle: from.Handle, Line: i + 1, Text: texts[fmt.Sprint(from.Handle)],
+			Statements: r.statements(from.Expr),
+		})
+	}
+	for _, next := range targets(c) {
+		r.read(next)
+	}
+	return c
+}
+
+// texts are the rules of a chain as people read them, by handle.
+func (r *reader) texts(where []string) (map[string]string, error) {
+	out, err := command.Output(r.ctx, "nft", append([]string{"-a", "list"}, where...)...)
+	if err != nil {
+		return nil, err
+	}
+	texts := map[string]string{}
+	var begun []string // nft breaks long lists into lines
+	for line := range strings.Lines(string(out)) {
+		text, handle, found := strings.Cut(strings.TrimSpace(line), " # handle ")
+		if !found {
+			begun = append(begun, text)
+			continue
+		}
+		if strings.HasSuffix(text, "{") {
+			begun = nil
+			continue // the head of a set or chain
+		}
+		texts[strings.TrimSpace(handle)] = strings.Join(append(begun, text), " ")
+		begun = nil
+	}
+	return texts, nil
+}
+
+// targets are the chains that a chain leads to.
+func targets(c *audit.Chain) []string {
+	var names []string
+	add := func(v audit.Verdict) {
+		if v.Chain != "" {
+			names = append(names, v.Chain)
+		}
+	}
+	for _, rule := range c.Rules {
+		for _, statement := range rule.Statements {
+			switch s := statement.(type) {
+			case audit.Verdict:
+				add(s)
+			case audit.Lookup:
+				for _, e := range s.Entries {
+					add(e.Verdict)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// elements of a set or map, given by its name or by itself.
+func (r *reader) elements(from any) ([]any, bool) {
+	switch v := from.(type) {
+	case string:
+		name, named := strings.CutPrefix(v, "@")
+		if !named {
+			return nil, false
+		}
+		if known, ok := r.sets[name]; ok {
+			return known, known != nil
+		}
+		elements := []any{}
+		read := func(kind string) error {
+			return list(r.ctx, func(o object) {
+				if o.Set != nil {
+					elements = append(elements, o.Set.Elem...)
+				}
+				if o.Map != nil {
+					elements = append(elements, o.Map.Elem...)
+				}
+			}, kind, r.base.Family, r.base.Table, name)
+		}
+		if read("map") != nil && read("set") != nil {
+			elements = nil
+		}
+		r.sets[name] = elements
+		return elements, elements != nil
+	case map[string]any:
+		if elements, ok := v["set"].([]any); ok {
+			return elements, true
+		}
+	case []any:
+		return v, true
+	}
+	return nil, false
+}
