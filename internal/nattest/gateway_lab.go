@@ -42,7 +42,7 @@ type member struct {
 }
 
 func (m member) addr4() string { return fmt.Sprintf("10.1.%d.2", m.number) }
-func (m member) addr6() string { return fmt.Sprintf("fd10:1:%d::2", m.number) }
+func (m member) addr6() string { return fmt.Sprintf("fd10:1:%d::2", m.number+1) }
 
 // link4, link6 and mac are on tunnel devices.
 func (m member) link4() string { return fmt.Sprintf("169.254.1.%d", m.number+1) }
@@ -72,7 +72,7 @@ func newGatewayLab(t testing.TB, start func() Backend) *gatewayLab {
 	}
 	for i := range l.nodes {
 		n := &l.nodes[i]
-		join(l.router, fmt.Sprint("node", i), fmt.Sprintf("10.1.%d.1/24", i), fmt.Sprintf("fd10:1:%d::1/64", i), n.NS, n.addr4()+"/24", n.addr6()+"/64")
+		join(l.router, fmt.Sprint("node", i), fmt.Sprintf("10.1.%d.1/24", i), fmt.Sprintf("fd10:1:%d::1/64", i+1), n.NS, n.addr4()+"/24", n.addr6()+"/64")
 		l.router.IP(t, fmt.Sprintf("route add 10.244.%d.0/24 via %s", i+1, n.addr4()))
 		l.router.IP(t, fmt.Sprintf("route add fd00:%d::/64 via %s", i+1, n.addr6()))
 		backend, err := Inside(n.NS, func() (Backend, error) { return start(), nil })
@@ -132,10 +132,15 @@ func (l *gatewayLab) addTunnels(t testing.TB, vni int) {
 		}
 	}
 	self := l.nodes[0]
+	t.Cleanup(func() { self.IP(t, "link del "+dev) })
 	for _, gateway := range l.nodes[1:] {
 		mark := int(mark(vni, gateway.number))
 		for _, family := range []string{"-4", "-6"} {
 			self.IP(t, fmt.Sprintf("%s rule add fwmark %d/%d lookup %d", family, mark<<nat.MarkShift, nat.MarkMask, 1790000+mark))
+			t.Cleanup(func() {
+				_, _ = self.Try("ip", family, "rule", "del", "lookup", fmt.Sprint(1790000+mark)) // a test may have done so
+				self.IP(t, fmt.Sprintf("%s route flush table %d", family, 1790000+mark))
+			})
 		}
 		self.IP(t, fmt.Sprintf("route add default via %s dev %s onlink table %d", gateway.link4(), dev, 1790000+mark))
 		self.IP(t, fmt.Sprintf("route add default via %s dev %s onlink table %d", gateway.link6(), dev, 1790000+mark))

@@ -15,6 +15,18 @@ func GatewaySuite(t *testing.T, start func() Backend) {
 		run  func(*testing.T, func() Backend)
 	}{
 		{"EgressAddress", egressAddress},
+		{"SeveralAddressesAreSpread", addressesAreSpread},
+		{"ConnectionsStayOnTheirPath", connectionsStay},
+		{"FallbackWithoutAPath", fallback},
+		{"NothingLeavesWithoutItsTunnel", noTunnel},
+		{"EgressAddressWinsAgainstForeignMasquerade", egressAddressWins},
+		{"ConnectionsFromOutsideAreUntouched", fromOutside},
+		{"ServicesAreDecidedByTheirBackend", services},
+		{"OnlyNodesMayUseTunnels", onlyNodes},
+		{"SegmentsFitTheTunnel", segmentsFit},
+		{"HandedOverOnce", handedOver},
+		{"MarksOfOthersStay", marksStay},
+		{"WithoutGatewaysNothingStays", nothingStays},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, start) })
 	}

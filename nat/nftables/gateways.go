@@ -16,8 +16,9 @@ const (
 	forward    = "forward"
 	input      = "input"
 
-	restore = "restore"
-	refuse  = "refuse"
+	restore   = "restore"
+	refuse    = "refuse"
+	undecided = "undecided"
 )
 
 func classVia(i int) string        { return fmt.Sprintf("class%d_via", i) }
@@ -55,6 +56,9 @@ func (r *ruleset) addGateways(p nat.Plan, t nat.Table) {
 	p.Exits = slices.SortedFunc(slices.Values(p.Exits), func(a, b nat.Exit) int { return int(a.Mark) - int(b.Mark) })
 	r.chain(refuse)
 	r.rule(refuse, "drop", "it has no address to leave with")
+	r.chain(undecided)
+	r.rule(undecided, "fib saddr type local return", "the node's own, with an address among its pods'")
+	r.rule(undecided, "drop", "its path was not decided")
 	r.addPaths(t)
 	r.addExits(p)
 	r.addDecision(p, t)

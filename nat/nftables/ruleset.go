@@ -92,7 +92,7 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	r.rule(keepPod, "snat ip6 to ip6 saddr", "keep the pod's address")
 	r.rule(toNode, "masquerade fully-random", "leave with the node's address")
 
-	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode, nat.SourceGateway: refuse, nat.SourceDrop: refuse}
+	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode, nat.SourceGateway: undecided, nat.SourceDrop: undecided}
 	for i, class := range t.Classes {
 		for _, pods := range class.Pods {
 			r.element(familyOf(pods.First).pods(), pods, classChain(i))

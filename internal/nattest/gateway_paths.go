@@ -1,0 +1,259 @@
+package nattest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/waymark-bgp/waymark/internal/nettest"
+	"github.com/waymark-bgp/waymark/nat"
+)
+
+func addressesAreSpread(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	p := via(1, vni4, vni6, vniSecond4, vniSecond6)
+	p.Selects = true
+	var pods4, pods6 []string
+	for i := range 16 {
+		pods4, pods6 = append(pods4, fmt.Sprintf("10.244.1.%d", 10+i)), append(pods6, fmt.Sprintf("fd00:1::%d", 10+i))
+	}
+	for _, pod := range append(pods4, pods6...) {
+		flags := "/32"
+		if strings.Contains(pod, ":") {
+			flags = "/128 nodad"
+		}
+		l.Pod.IP(t, "addr add "+pod+flags+" dev eth0")
+		p.Pods = append(p.Pods, netip.MustParseAddr(pod))
+	}
+	l.serve(t, p)
+	for _, c := range []struct {
+		pods       []string
+		to         string
+		candidates []string
+	}{{pods4, Outside4, []string{egress4, second4}}, {pods6, Outside6, []string{egress6, second6}}} {
+		had := map[string]int{}
+		for _, pod := range c.pods {
+			last := ""
+			for i := range 4 {
+				got, err := Seen(l.Pod, "udp", pod, c.to)
+				if err != nil {
+					t.Fatalf("%s to %s: %v", pod, c.to, err)
+				}
+				address := netip.MustParseAddrPort(got).Addr().String()
+				if i > 0 && address != last {
+					t.Errorf("%s to %s: source %s, and then %s", pod, c.to, last, address)
+				}
+				last = address
+				if i == 1 { // another path elsewhere moves no pod
+					l.apply(t, 0, l.plan(0, p, nat.Policy{
+						Name: "other", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Destinations: Prefixes(Elsewhere4 + "/32"),
+						Via: []nat.Path{{Mark: mark(vni4, 2), IPv4: true}},
+					}))
+				}
+			}
+			had[last]++
+			l.apply(t, 0, l.plan(0, p))
+		}
+		if len(had) != 2 || had[c.candidates[0]]+had[c.candidates[1]] != len(c.pods) {
+			t.Errorf("to %s: %v, want both of %v", c.to, had, c.candidates)
+		}
+	}
+	wantHost(t, l.Pod, Outside4, Pod4) // is not selected
+}
+
+func connectionsStay(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	l.serve(t, via(1, vniNode))
+	type connection struct {
+		net.Conn
+		name, source string
+	}
+	var old []connection
+	for _, network := range []string{"tcp", "udp"} {
+		for _, to := range []string{Outside4, Outside6} {
+			conn, err := Dial(l.Pod, network, "", to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			source, err := Ask(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old = append(old, connection{conn, network + " to " + to, source})
+		}
+	}
+	stay := func(when string) {
+		t.Helper()
+		for _, c := range old {
+			for range 2 {
+				if got, err := Ask(c.Conn); err != nil || got != c.source {
+					t.Errorf("%s, %s: source %q, want still %s; %v", when, c.name, got, c.source, err)
+				}
+			}
+		}
+	}
+	stay("before")
+	l.apply(t, 0, l.plan(0, via(2, vniNode)))
+	stay("after a failover")
+	wantEgress(t, l.Pod, Outside4, l.nodes[2].addr4())
+	wantEgress(t, l.Pod, Outside6, l.nodes[2].addr6())
+	l.apply(t, 0, l.plan(0, nat.Policy{Name: "pod", Source: nat.SourcePod}))
+	stay("after the policy has gone")
+	wantHost(t, l.Pod, Outside4, Pod4)
+
+	// What was there before a policy stays, too.
+	conn, err := Dial(l.Pod, "tcp", "", Outside4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	before, err := Ask(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.apply(t, 0, l.plan(0, via(1, vniNode)))
+	if after, err := Ask(conn); err != nil || after != before {
+		t.Errorf("connected before the policy: source %q, want still %s; %v", after, before, err)
+	}
+}
+
+func fallback(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	for _, test := range []struct {
+		fallback     nat.Source
+		want4, want6 string
+	}{
+		{nat.SourceNode, l.nodes[0].addr4(), l.nodes[0].addr6()},
+		{nat.SourcePod, Pod4, Pod6},
+	} {
+		none := via(1)
+		none.Fallback = test.fallback
+		l.serve(t, none)
+		wantHost(t, l.Pod, Outside4, test.want4)
+		wantHost(t, l.Pod, Outside6, test.want6)
+		half := via(1, vni4)
+		half.Fallback = test.fallback
+		l.serve(t, half)
+		wantEgress(t, l.Pod, Outside4, egress4)
+		wantHost(t, l.Pod, Outside6, test.want6)
+	}
+	l.serve(t, via(1, vni6))
+	wantNothing(t, l, Outside4)
+	wantEgress(t, l.Pod, Outside6, egress6)
+	wantHost(t, l.Pod, Elsewhere4, Pod4)
+	withoutTunnels := l.plan(0, via(1))
+	withoutTunnels.Tunnel = nat.Tunnel{}
+	l.apply(t, 0, withoutTunnels)
+	wantNothing(t, l, Outside4)
+	wantNothing(t, l, Outside6)
+	wantHost(t, l.Pod, Elsewhere4, Pod4)
+}
+
+func noTunnel(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	l.serve(t, via(1, vni4, vni6))
+	wantEgress(t, l.Pod, Outside4, egress4)
+	for _, c := range []struct {
+		family, to string
+		vni        int
+	}{{"-4", Outside4, vni4}, {"-6", Outside6, vni6}} {
+		nettest.Self.IP(t, fmt.Sprintf("%s rule del fwmark %d/%d", c.family, int(mark(c.vni, 1))<<nat.MarkShift, nat.MarkMask))
+		wantNothing(t, l, c.to)
+	}
+	wantHost(t, l.Pod, Elsewhere4, Pod4)
+	// The gateways themselves are reached directly, and are left to the next policy.
+	all := via(1, vni4, vni6)
+	all.Destinations = Prefixes("0.0.0.0/0", "::/0")
+	l.serve(t, all)
+	if _, err := l.Pod.Try("ping", "-c1", "-W3", l.nodes[1].addr4()); err != nil {
+		t.Errorf("a gateway's own address: %v", err)
+	}
+}
+
+// wantNothing checks that nothing of the pod's arrives outside, with whatever source.
+func wantNothing(t testing.TB, l *gatewayLab, to string) {
+	t.Helper()
+	arrived := capture(t, l.Outside, "eth0", "dst host "+to)
+	wantNoAnswer(t, l.Pod, to)
+	for _, line := range arrived() {
+		t.Errorf("to %s: arrived %s", to, line)
+	}
+}
+
+// wantNoAnswer checks that neither TCP nor UDP is answered.
+func wantNoAnswer(t testing.TB, from nettest.NS, to string) {
+	t.Helper()
+	var attempts sync.WaitGroup
+	for _, network := range []string{"tcp", "udp"} {
+		attempts.Go(func() {
+			if got, err := Seen(from, network, "", to); err == nil {
+				t.Errorf("%s answers over %s that the source is %s", to, network, got)
+			}
+		})
+	}
+	attempts.Wait()
+}
+
+func fromOutside(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	for _, addr := range []string{Pod4, Pod6} {
+		tell(t, l.Pod, addr, netip.AddrPort.String)
+	}
+	for _, addr := range []string{remote4, remote6} {
+		tell(t, l.remote, addr, netip.AddrPort.String)
+	}
+	var old []net.Conn
+	for _, to := range []string{Pod4, Pod6} {
+		conn, err := Dial(l.Outside, "tcp", "", to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		old = append(old, conn)
+	}
+	all := via(1, vni4, vni6)
+	all.Destinations = Prefixes("0.0.0.0/0", "::/0")
+	l.serve(t, all)
+	local := via(0, vni4, vni6)
+	local.Destinations = all.Destinations
+	l.apply(t, 1, l.plan(1, local))
+	for _, conn := range old {
+		if _, err := Ask(conn); err != nil {
+			t.Errorf("connected from outside before: %v", err)
+		}
+	}
+	for _, to := range []string{Pod4, remote4} {
+		wantHost(t, l.Outside, to, "10.1.8.2")
+	}
+	for _, to := range []string{Pod6, remote6} {
+		wantHost(t, l.Outside, to, "fd10:1:8::2")
+	}
+	wantHost(t, nettest.Self, Pod4, "10.244.1.1")
+}
+
+func services(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	l.serve(t, via(1, vni4, vni6))
+	const service4, service6, elsewhere4, elsewhere6 = "10.96.0.1", "fd96::1", "10.96.0.2", "fd96::2"
+	nettest.Run(t, "nft", fmt.Sprintf("table ip services { chain pre { type nat hook prerouting priority dstnat; ip daddr %s dnat to %s; ip daddr %s dnat to %s; }; }",
+		service4, Outside4, elsewhere4, Elsewhere4))
+	nettest.Run(t, "nft", fmt.Sprintf("table ip6 services { chain pre { type nat hook prerouting priority dstnat; ip6 daddr %s dnat to %s; ip6 daddr %s dnat to %s; }; }",
+		service6, Outside6, elsewhere6, Elsewhere6))
+	wantEgress(t, l.Pod, service4, egress4)
+	wantEgress(t, l.Pod, service6, egress6)
+	wantHost(t, l.Pod, elsewhere4, Pod4)
+	wantHost(t, l.Pod, elsewhere6, Pod6)
+
+	// What kube-proxy will masquerade is its own affair.
+	for _, family := range []string{"ip", "ip6"} {
+		nettest.Run(t, "nft", "table "+family+" kube-proxy {"+
+			" chain pre { type filter hook prerouting priority dstnat + 1; meta mark set mark or 0x4000; };"+
+			" chain post { type nat hook postrouting priority srcnat; meta mark & 0x4000 != 0 masquerade; }; }")
+	}
+	wantHost(t, l.Pod, Outside4, l.nodes[0].addr4())
+	wantHost(t, l.Pod, Outside6, l.nodes[0].addr6())
+}
