@@ -48,6 +48,33 @@ func TestValidate(t *testing.T) {
 	}
 }
 
+func TestValidateConfig(t *testing.T) {
+	good := SessionConfig{Key: Key{Peer: netip.MustParseAddr("192.0.2.1")}, Timing: usual}
+	bad := good
+	bad.DetectMult = 0
+	prefix := netip.MustParsePrefix
+	for _, c := range []struct {
+		config Config
+		want   string // part of the error; empty: valid
+	}{
+		{Config{}, ""},
+		{Config{Sessions: []SessionConfig{good}, Passive: []netip.Prefix{prefix("192.0.2.1/32"), prefix("2001:db8::/64")}}, ""},
+		{Config{Sessions: []SessionConfig{good, bad}}, "detectMult"},
+		{Config{Sessions: []SessionConfig{good, good}}, "wanted twice"},
+		{Config{Passive: []netip.Prefix{prefix("192.0.2.1/24")}}, "192.0.2.1/24"},
+		{Config{Passive: []netip.Prefix{{}}}, "prefix"},
+		{Config{Passive: []netip.Prefix{prefix("::ffff:192.0.2.1/128")}}, "::ffff:192.0.2.1"},
+	} {
+		err := c.config.Validate()
+		if c.want == "" && err != nil {
+			t.Errorf("%+v: %v", c.config, err)
+		}
+		if c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v, want %q", c.config, err, c.want)
+		}
+	}
+}
+
 func TestStatusInJSON(t *testing.T) {
 	want := Status{
 		Key: Key{Peer: netip.MustParseAddr("192.0.2.1"), Multihop: true}, State: Up, RemoteState: AdminDown,

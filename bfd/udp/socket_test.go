@@ -235,21 +235,11 @@ func TestPortsAreFreeWithoutSessions(t *testing.T) {
 	simple(t)
 	s := startSpeaker(t)
 	set(t, s, with("192.0.2.2"), with("2001:db8::2"))
-	listening := func(want int) {
-		t.Helper()
-		nettest.Eventually(t, time.Second, func() error {
-			out := nettest.Run(t, "ss", "-Hulnp", "sport", "=", "3784")
-			if strings.Count(out, "\n") != want {
-				return fmt.Errorf("want %d sockets to listen:\n%s", want, out)
-			}
-			return nil
-		})
-	}
-	listening(2)
+	listening(t, 3784, 2)
 	set(t, s, with("192.0.2.2"))
-	listening(1)
+	listening(t, 3784, 1)
 	set(t, s)
-	listening(0)
+	listening(t, 3784, 0)
 }
 
 func TestBadSetChangesNothing(t *testing.T) {
