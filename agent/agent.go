@@ -42,6 +42,13 @@ type Routes interface {
 	Host() (route.Host, error)
 }
 
+// Tunnels are what leads to egress gateways, and out of them.
+type Tunnels interface {
+	// Underlay is how tunnels that end at these addresses of the node fit the network.
+	Underlay(local []netip.Addr) (route.Underlay, error)
+	Apply(ctx context.Context, desired route.Tunnels) (route.TunnelResult, error)
+}
+
 // NAT is the source address backend.
 type NAT interface {
 	Apply(ctx context.Context, plan nat.Plan) (nat.Result, error)
@@ -52,7 +59,7 @@ type Paths interface {
 	// Set is all that is wanted.
 	Set(config bfd.Config)
 	// States is what the process says, and which run of it; connected is false while it is not there.
-	States() (sessions []bfd.Status, instance string, connected bool)
+	States() (report bfd.Report, instance string, connected bool)
 }
 
 // Trigger says why to read, decide and apply again.
@@ -81,11 +88,14 @@ const (
 
 // Agent keeps one node as its source wants it. The exported fields are set before Run.
 type Agent struct {
-	Node           string
-	Version        string // of the program, for its status
-	Source         Source
-	Speaker        Speaker
-	Routes         Routes
+	Node    string
+	Version string // of the program, for its status
+	Source  Source
+	Speaker Speaker
+	Routes  Routes
+	Tunnels Tunnels
+	// Forget removes the connections whose mark under the mask is mark, and says how many they were.
+	Forget         func(ctx context.Context, mark, mask uint32) (int, error)
 	NAT            NAT
 	Backend        string // which NAT is
 	Paths          Paths
@@ -99,17 +109,24 @@ type Agent struct {
 	once    sync.Once
 
 	// The fields below belong to the goroutine of Run.
-	snapshot Snapshot
-	plan     Plan // what is to be; what it does not decide is as in an earlier plan
-	applied  *bgp.Config
-	watched  []bfd.SessionConfig // nil: nothing was said yet
-	failures failures
-	started  time.Time
-	settling time.Time // when all had been read, so that peers were waited for
-	settled  bool
-	draining draining
-	problems map[string]bool
-	later    *time.Timer // of lookAgain
+	snapshot  Snapshot
+	plan      Plan // what is to be; what it does not decide is as in an earlier plan
+	applied   *bgp.Config
+	watched   *bfd.Config // nil: nothing was said yet
+	failures  failures
+	gateways  gateways
+	inherited Remembered          // from the agent before this one
+	forgot    map[uint16]bool     // marks whose connections are forgotten, because their gateway is dead
+	tunnels   route.Tunnels       // as applied
+	chosen    map[uint32]Choice   // in force
+	failovers map[uint32]Failover // the last of each VNI
+	started   time.Time
+	settling  time.Time // when all had been read, so that peers were waited for
+	settled   bool
+	draining  draining
+	problems  map[string]bool
+	later     *time.Timer // of lookAgain
+	laterAt   time.Time
 
 	mu     sync.Mutex
 	status Status
@@ -135,6 +152,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.started = time.Now()
 	remembered := a.Memory.Load()
 	a.failures = failures{}
+	a.inherited = remembered
+	a.gateways = gateways{started: a.started, remember: remembered.Egress, resumed: remembered.Restarted}
 	a.mu.Lock()
 	a.status = Status{Node: a.Node, Version: a.Version, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}
 	a.mu.Unlock()
@@ -173,6 +192,9 @@ func (a *Agent) pause(ctx context.Context, last time.Duration) {
 func (a *Agent) stop() error {
 	if !a.WithdrawOnExit {
 		a.Log.Info("stopping: routes and source addresses stay, peers keep our prefixes by graceful restart")
+		if a.applied != nil {
+			_ = a.remember(time.Now())
+		}
 	} else {
 		a.Log.Info("stopping: withdrawing what was announced")
 		a.Memory.Forget()
@@ -206,6 +228,8 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 	}
 	a.snapshot = snapshot
 	a.failures.observe(a.Paths)
+	now := time.Now()
+	a.observeGateways(now)
 	a.drain(ctx, a.announced(remembered))
 	a.follow(Decide(a.Node, a.snapshot, Facts{
 		Restarting:   remembered.Restarted,
@@ -215,6 +239,7 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 		PathFailures: a.failures.byPeer,
 		Drained:      a.draining.Phase == v1alpha1.Drained,
 		Told:         a.told(),
+		Egress:       a.egressFacts(now, remembered),
 		Learned:      a.Speaker.Learned,
 	}))
 	if a.plan.Gate.Reason == learning && a.hasSession() {
@@ -222,16 +247,22 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 	}
 	a.report()
 	a.apply(ctx, host, remembered)
+	a.settleGateways()
 	a.watchPaths() // after BGP has told a peer that it is removed: else the peer takes it for a failure of the path
 	a.publish()
 }
 
-// lookAgain asks for one more pass after a while, instead of one that was asked for before: if each pass began a wait of its
-// own, those that others ask for would multiply.
+// lookAgain asks for one more pass after a while, or with one that was asked for before and comes earlier: if each pass began
+// a wait of its own, those that others ask for would multiply.
 func (a *Agent) lookAgain(after time.Duration) {
+	at := time.Now().Add(after)
 	if a.later != nil {
+		if time.Now().Before(a.laterAt) && a.laterAt.Before(at) {
+			return
+		}
 		a.later.Stop()
 	}
+	a.laterAt = at
 	a.later = time.AfterFunc(after, func() { a.Notify(TriggerTimer) })
 }
 
@@ -257,7 +288,7 @@ func (a *Agent) told() bool {
 // follow makes plan the one to apply. What it leaves open stays.
 func (a *Agent) follow(plan Plan) {
 	if plan.NAT == nil {
-		plan.NAT = a.plan.NAT
+		plan.NAT, plan.Egress = a.plan.NAT, a.plan.Egress
 	}
 	if plan.BGP == nil {
 		plan.BGP, plan.Routes, plan.BFD, plan.Waiting = a.plan.BGP, a.plan.Routes, a.plan.BFD, a.plan.Waiting
@@ -283,18 +314,34 @@ func (a *Agent) announced(remembered Remembered) []netip.Prefix {
 
 // watchPaths tells BFD which sessions to hold, when that has changed.
 func (a *Agent) watchPaths() {
-	if a.plan.BGP == nil || a.watched != nil && slices.Equal(a.watched, a.plan.BFD) || !a.snapshot.Synced && !a.keepsPaths() {
+	config := a.paths()
+	if a.plan.BGP == nil || a.watched != nil && equalPaths(*a.watched, config) || !a.snapshot.Synced && !a.keepsPaths(config) {
 		return
 	}
-	a.watched = append([]bfd.SessionConfig{}, a.plan.BFD...)
-	a.Paths.Set(bfd.Config{Sessions: a.watched})
+	a.watched = &config
+	a.Paths.Set(config)
+}
+
+// paths is all that BFD is to hold: sessions with peers, and with gateways.
+func (a *Agent) paths() bfd.Config {
+	config := bfd.Config{Sessions: slices.Clone(a.plan.BFD)}
+	if a.plan.Egress != nil {
+		config.Sessions = append(config.Sessions, a.plan.Egress.Sessions...)
+		config.Passive = a.plan.Egress.Passive
+		config.PathDown = len(config.Passive) > 0 && a.gateways.self(time.Now()) == Returned
+	}
+	return config
+}
+
+func equalPaths(a, b bfd.Config) bool {
+	return slices.Equal(a.Sessions, b.Sessions) && slices.Equal(a.Passive, b.Passive) && a.PathDown == b.PathDown
 }
 
 // keepsPaths says that the plan ends no session that BFD holds. A peer takes the end of one for a failure of the path.
-func (a *Agent) keepsPaths() bool {
+func (a *Agent) keepsPaths(config bfd.Config) bool {
 	held, _, connected := a.Paths.States()
-	return connected && !slices.ContainsFunc(held, func(s bfd.Status) bool {
-		return !slices.ContainsFunc(a.plan.BFD, func(c bfd.SessionConfig) bool { return c.Key == s.Key })
+	return connected && !slices.ContainsFunc(held.Sessions, func(s bfd.Status) bool {
+		return !slices.ContainsFunc(config.Sessions, func(c bfd.SessionConfig) bool { return c.Key == s.Key })
 	})
 }
 
@@ -302,7 +349,7 @@ func (a *Agent) keepsPaths() bool {
 func (a *Agent) apply(ctx context.Context, host route.Host, remembered Remembered) {
 	before := a.announced(remembered)
 	a.withdraw(ctx)
-	ready := errors.Join(a.sourceAddresses(ctx), a.routes(ctx, host))
+	ready := errors.Join(a.leadOut(ctx), a.routes(ctx, host))
 	if a.plan.BGP == nil {
 		return
 	}
@@ -333,7 +380,7 @@ func (a *Agent) withdraw(ctx context.Context) {
 func (a *Agent) speak(ctx context.Context, config bgp.Config) error {
 	err := a.Speaker.Apply(ctx, config)
 	a.applied = &config
-	_ = a.stage("remember", func() error { return a.Memory.Save(a.announced(Remembered{})) })
+	_ = a.remember(time.Time{})
 	return err
 }
 

@@ -119,6 +119,14 @@ func (n fakeNAT) Apply(_ context.Context, plan nat.Plan) (nat.Result, error) {
 	return nat.Result{}, nil
 }
 
+type fakeTunnels struct{ *world }
+
+func (f fakeTunnels) Underlay([]netip.Addr) (route.Underlay, error) { return route.Underlay{}, nil }
+
+func (f fakeTunnels) Apply(context.Context, route.Tunnels) (route.TunnelResult, error) {
+	return route.TunnelResult{}, nil
+}
+
 type fakeTraffic struct{ *world }
 
 func (f fakeTraffic) Packets(context.Context, []netip.Prefix) (uint64, error) {
@@ -144,11 +152,11 @@ func (p fakePaths) Set(config bfd.Config) {
 	p.watched = config.Sessions
 }
 
-func (p fakePaths) States() ([]bfd.Status, string, bool) {
+func (p fakePaths) States() (bfd.Report, string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = p.instance
-	return p.sessions, p.instance, p.instance != ""
+	return bfd.Report{Sessions: p.sessions}, p.instance, p.instance != ""
 }
 
 const manifests = `
@@ -171,7 +179,8 @@ func start(t *testing.T, w *world, memory Memory, withdraw bool) (a *Agent, stop
 	t.Helper()
 	w.t = t
 	a = &Agent{
-		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Paths: fakePaths{w}, Traffic: fakeTraffic{w},
+		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Tunnels: fakeTunnels{w}, Paths: fakePaths{w}, Traffic: fakeTraffic{w},
+		Forget: func(context.Context, uint32, uint32) (int, error) { return 0, nil },
 		Memory: memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
 	}
 	a.Notify(TriggerSource)
@@ -389,7 +398,7 @@ func TestWaitingDoesNotMultiply(t *testing.T) {
 	controlled.State = &v1alpha1.NodeRoutingState{Spec: v1alpha1.NodeRoutingStateSpec{PodCIDRs: []v1alpha1.PrefixVerdict{{Prefix: prefix}}}}
 	silent := bgp.PeerState{Name: "rr1", Address: netip.MustParseAddr("10.132.2.254"), State: bgp.Established, Since: time.Now()}
 	draining := newMemory(t)
-	if err := draining.Save([]netip.Prefix{netip.MustParsePrefix(prefix)}); err != nil {
+	if err := draining.Save([]netip.Prefix{netip.MustParsePrefix(prefix)}, Egress{}); err != nil {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct {

@@ -32,13 +32,16 @@ type Facts struct {
 	Drained bool
 	// Told: the peers with a session have told all the routes they have.
 	Told bool
+	// Egress is what concerns egress gateways.
+	Egress EgressFacts
 	// Learned is every prefix learned and accepted, with its next hops; nil: none.
 	Learned func(yield func(netip.Prefix, []netip.Addr) bool)
 }
 
 // Plan is the whole desired state of the node.
 type Plan struct {
-	NAT     *nat.Plan // nil, as each of the next two: not decidable, leave things as they are
+	NAT     *nat.Plan // nil, as each of the next three: not decidable, leave things as they are
+	Egress  *EgressPlan
 	BGP     *bgp.Config
 	Routes  *RoutePlan
 	BFD     []bfd.SessionConfig // decided with BGP
@@ -90,6 +93,7 @@ type decision struct {
 	node       *corev1.Node
 	datacenter *v1alpha1.DatacenterNetwork
 	plan       Plan
+	uses       map[uint32]*use // egress addresses by VNI
 }
 
 func (d *decision) problem(object, reason, format string, args ...any) {

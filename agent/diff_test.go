@@ -83,7 +83,7 @@ func TestDiff(t *testing.T) {
 		"no policy": {func(s *Snapshot) { s.Policies = nil }, "- policy inside is removed: priority 1000, source Pod"},
 		"a policy that cannot be": {func(s *Snapshot) { s.Policies[0].Spec.Source = "Gateway" },
 			"- policy inside is removed: priority 1000, source Pod\n" +
-				"! problem comes: EgressPolicy/inside: NotSupported: source: Gateway is not in force in this version"},
+				"! problem comes: EgressPolicy/inside: Invalid: source: Gateway needs spec.gateway: not in force"},
 		"a conflict that is in force": {func(s *Snapshot) { s.State.Spec.PodCIDRs[0].Conflict = "n2 has it" },
 			"! problem comes: Node/n1: Overlap: n2 has it; it was announced before and stays: correct the one that is wrong, or drain the node to withdraw it"},
 		"nobody knows who we are": {func(s *Snapshot) { s.Nodes[0].Annotations = map[string]string{v1alpha1.AnnotationASN: "x"} },

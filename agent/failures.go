@@ -14,15 +14,15 @@ type failures struct {
 }
 
 func (f *failures) observe(paths Paths) {
-	sessions, instance, connected := paths.States()
+	report, instance, connected := paths.States()
 	if !connected {
 		return
 	}
 	if instance != f.instance || f.seen == nil {
 		f.instance, f.seen = instance, map[netip.Addr]uint64{}
 	}
-	counted := make(map[netip.Addr]uint64, len(sessions))
-	for _, s := range sessions {
+	counted := make(map[netip.Addr]uint64, len(report.Sessions))
+	for _, s := range report.Sessions {
 		peer := peerOf(s)
 		counted[peer] = f.byPeer[peer] + growth(f.seen, s)
 		f.seen[peer] = s.Failures

@@ -1,13 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 )
 
 // Memory is what one agent leaves to the next on the same boot: a small file in the run directory.
@@ -20,11 +21,27 @@ type Memory struct {
 type Remembered struct {
 	Restarted bool           // there was one, on this boot, and it did not withdraw
 	Announced []netip.Prefix // what it announced last
+	Egress    Egress
+}
+
+// Egress is what must be the same after a restart: marks of connections that go on, and the gateways that they go to.
+type Egress struct {
+	Choices  map[uint32]Choice `json:"choices,omitempty"` // by VNI
+	Marks    []MarkedWay       `json:"marks,omitempty"`
+	Instance string            `json:"instance,omitempty"` // of the waymark-bfd that was there last
+	Stopped  time.Time         `json:"stopped,omitzero"`   // when the agent ended; zero: it was killed
+}
+
+// MarkedWay is a way with its mark.
+type MarkedWay struct {
+	Way
+	Mark uint16 `json:"mark"`
 }
 
 type record struct {
 	BootID    string         `json:"bootID"`
 	Announced []netip.Prefix `json:"announced"`
+	Egress    Egress         `json:"egress,omitzero"`
 }
 
 // BootID reads the kernel's random number of this boot.
@@ -43,21 +60,21 @@ func (m Memory) Load() Remembered {
 	if json.Unmarshal(text, &r) != nil || r.BootID != m.BootID {
 		return Remembered{}
 	}
-	return Remembered{Restarted: true, Announced: r.Announced}
+	return Remembered{Restarted: true, Announced: r.Announced, Egress: r.Egress}
 }
 
 // Save writes the file whole, and only when it would change.
-func (m Memory) Save(announced []netip.Prefix) error {
-	if have := m.Load(); have.Restarted && slices.Equal(have.Announced, announced) {
-		return nil
-	}
-	text, err := json.Marshal(record{BootID: m.BootID, Announced: announced})
+func (m Memory) Save(announced []netip.Prefix, egress Egress) error {
+	text, err := json.Marshal(record{BootID: m.BootID, Announced: announced, Egress: egress})
 	if err != nil {
 		return err
 	}
+	if have, err := os.ReadFile(m.Path); err == nil && bytes.Equal(have, text) {
+		return nil
+	}
 	temporary := filepath.Join(filepath.Dir(m.Path), "."+filepath.Base(m.Path))
 	if err := os.WriteFile(temporary, text, 0o600); err != nil {
-		return fmt.Errorf("remember what is announced: %w", err)
+		return fmt.Errorf("remember what is in force: %w", err)
 	}
 	return os.Rename(temporary, m.Path)
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -27,6 +28,8 @@ var neverOutside = []netip.Prefix{
 // sourceAddresses plans with which source address the pods' traffic leaves.
 func (d *decision) sourceAddresses(pods []netip.Prefix) {
 	d.plan.NAT = &nat.Plan{Pods: pods}
+	d.plan.NAT.Wary, d.plan.NAT.Known = d.snapshot.Controlled, d.knownPods()
+	d.egress(pods)
 	inside := d.insideCluster(pods)
 	for i := range d.snapshot.Policies {
 		if policy, ok := d.policy(&d.snapshot.Policies[i], inside); ok {
@@ -46,10 +49,6 @@ func (d *decision) insideCluster(pods []netip.Prefix) []netip.Prefix {
 
 func (d *decision) policy(p *v1alpha1.EgressPolicy, inside []netip.Prefix) (nat.Policy, bool) {
 	object := "EgressPolicy/" + p.Name
-	if p.Spec.Source == v1alpha1.SourceGateway {
-		d.problem(object, "NotSupported", "source: Gateway is not in force in this version")
-		return nat.Policy{}, false
-	}
 	policy := nat.Policy{
 		Name:         p.Name,
 		Priority:     defaultPriority,
@@ -63,6 +62,14 @@ func (d *decision) policy(p *v1alpha1.EgressPolicy, inside []netip.Prefix) (nat.
 	}
 	if p.Spec.Priority != nil {
 		policy.Priority = int(*p.Spec.Priority)
+	}
+	if p.Spec.Source == v1alpha1.SourceGateway {
+		if p.Spec.Gateway == nil {
+			d.problem(object, "Invalid", "source: Gateway needs spec.gateway: not in force")
+			return nat.Policy{}, false
+		}
+		policy.Via = d.via(p)
+		policy.Fallback = nat.Source(cmp.Or(p.Spec.Gateway.Fallback, v1alpha1.FallbackDrop))
 	}
 	switch {
 	case p.Spec.DestinationsFrom == v1alpha1.DestinationsFromDatacenterNetwork:
@@ -108,24 +115,37 @@ func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []net
 	for i := range d.snapshot.Namespaces {
 		namespaces[d.snapshot.Namespaces[i].Name] = d.snapshot.Namespaces[i].Labels
 	}
+	return d.podAddresses(func(pod *corev1.Pod) bool {
+		labelsOfNamespace, known := namespaces[pod.Namespace]
+		return matches.Matches(labels.Set(pod.Labels)) && (inNamespace.Empty() || known && inNamespace.Matches(labelsOfNamespace))
+	}), true, true
+}
+
+// knownPods are the addresses of which it is known which policies select them: of a pod whose Namespace is.
+func (d *decision) knownPods() []netip.Addr {
+	return d.podAddresses(func(pod *corev1.Pod) bool {
+		return slices.ContainsFunc(d.snapshot.Namespaces, func(n corev1.Namespace) bool { return n.Name == pod.Namespace })
+	})
+}
+
+// podAddresses are the sorted addresses of the node's pods that are of interest.
+func (d *decision) podAddresses(of func(*corev1.Pod) bool) []netip.Addr {
+	var addrs []netip.Addr
 	for i := range d.snapshot.Pods {
 		pod := &d.snapshot.Pods[i]
-		labelsOfNamespace, known := namespaces[pod.Namespace]
 		// A pod on the host's network has the node's address, which is not its own. One that has ended has given its address
 		// back, though its status still names it: another pod may have it.
-		if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
-			!matches.Matches(labels.Set(pod.Labels)) ||
-			!inNamespace.Empty() && !(known && inNamespace.Matches(labelsOfNamespace)) {
+		if pod.Spec.HostNetwork || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || !of(pod) {
 			continue
 		}
 		for _, ip := range pod.Status.PodIPs {
 			if addr, err := netip.ParseAddr(ip.IP); err == nil {
-				pods = append(pods, addr.Unmap())
+				addrs = append(addrs, addr.Unmap())
 			}
 		}
 	}
-	slices.SortFunc(pods, netip.Addr.Compare)
-	return slices.Compact(pods), true, true
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
 }
 
 func selects(p *v1alpha1.PodSelection) bool {

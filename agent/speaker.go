@@ -97,13 +97,21 @@ func (d *decision) identity(config *bgp.Config, addresses []netip.Addr) bool {
 }
 
 func (d *decision) announcements(c *v1alpha1.BGPConfiguration, pods []netip.Prefix) []bgp.Announcement {
-	if d.plan.Drained || !or(c.Spec.Advertise.PodCIDRs, true) {
+	if d.plan.Drained {
 		return nil
 	}
 	communities := list(d, "BGPConfiguration/"+c.Name, "spec.advertise.communities", c.Spec.Advertise.Communities, bgp.ParseCommunity)
 	var announce []bgp.Announcement
-	for _, prefix := range pods {
-		announce = append(announce, bgp.Announcement{Prefix: prefix, Communities: communities})
+	if or(c.Spec.Advertise.PodCIDRs, true) {
+		for _, prefix := range pods {
+			announce = append(announce, bgp.Announcement{Prefix: prefix, Communities: communities})
+		}
+	}
+	if or(c.Spec.Advertise.EgressAddresses, true) {
+		for _, address := range d.plan.Egress.Announce {
+			address.Communities = communities
+			announce = append(announce, address)
+		}
 	}
 	return announce
 }

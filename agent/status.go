@@ -37,6 +37,9 @@ type Status struct {
 	Restored  time.Time         `json:"restored,omitzero"` // the snapshot comes from disk, from this time; the API server cannot be reached
 	Backend   string            `json:"natBackend"`
 	Policies  []nat.Policy      `json:"policies"`
+	Pods      []netip.Prefix    `json:"pods,omitempty"` // pod prefixes of the node, which Policies speak of
+	Audit     Audit             `json:"audit"`
+	Egress    []EgressState     `json:"egress,omitempty"` // addresses that pods of the node use, or that it may own
 	BFD       BFDStatus         `json:"bfd"`
 	Problems  []Problem         `json:"problems"`
 	Stages    map[string]Stage  `json:"stages"`
@@ -99,7 +102,9 @@ func (a *Agent) Status() Status {
 	s := a.status
 	s.Stages = maps.Clone(a.status.Stages)
 	s.Repairs = maps.Clone(a.status.Repairs)
-	sessions, _, connected := a.Paths.States()
+	s.Problems = slices.Concat(a.status.Problems, a.status.Audit.problems())
+	report, _, connected := a.Paths.States()
+	sessions := report.Sessions
 	s.BFD.Connected = connected
 	s.SourceErrors = a.Source.Errors()
 	s.Peers = nil
@@ -166,12 +171,13 @@ func (a *Agent) publish() {
 	a.status.Problems = a.plan.Problems
 	a.status.Waiting = a.plan.Waiting
 	if a.plan.NAT != nil {
-		a.status.Policies = a.plan.NAT.Policies
+		a.status.Policies, a.status.Pods = a.plan.NAT.Policies, a.plan.NAT.Pods
 		a.status.Generations = map[string]int64{}
 		for i := range a.snapshot.Policies {
 			a.status.Generations[a.snapshot.Policies[i].Name] = a.snapshot.Policies[i].Generation
 		}
 	}
+	a.status.Egress = a.egressStates()
 	if a.plan.Routes != nil {
 		a.status.Routes.Table, a.status.Routes.Metric = a.plan.Routes.Table, a.plan.Routes.Metric
 	}

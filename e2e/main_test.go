@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		playStream()
 	case roleRawPeer:
 		playRawPeer()
+	case roleProber:
+		playProber()
 	case roleGoBGP:
 		playGoBGP()
 	case roleGet:

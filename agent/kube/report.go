@@ -46,6 +46,13 @@ func report(s agent.Status, before v1alpha1.NodeRoutingStateStatus) v1alpha1.Nod
 	if s.Drain != nil {
 		r.Drain = &v1alpha1.DrainStatus{Phase: s.Drain.Phase, Since: metav1.NewTime(s.Drain.Since), Message: s.Drain.Message}
 	}
+	for _, e := range s.Egress {
+		state := v1alpha1.EgressState{VNI: int32(e.VNI), Term: e.Term, Owner: e.Gateway, Failovers: e.Failovers}
+		if e.Address.IsValid() {
+			state.Address = e.Address.String()
+		}
+		r.Egress = append(r.Egress, state)
+	}
 	for what, n := range s.Repairs {
 		if r.Repairs == nil {
 			r.Repairs = map[string]int64{}

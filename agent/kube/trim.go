@@ -48,7 +48,7 @@ func trimOwn(object v1alpha1.Object) v1alpha1.Object {
 	case *v1alpha1.BGPPeer:
 		return &v1alpha1.BGPPeer{ObjectMeta: identity(o), Spec: o.Spec}
 	case *v1alpha1.EgressPolicy:
-		return &v1alpha1.EgressPolicy{ObjectMeta: identity(o), Spec: o.Spec}
+		return &v1alpha1.EgressPolicy{ObjectMeta: identity(o), Spec: o.Spec, Status: v1alpha1.EgressPolicyStatus{Addresses: o.Status.Addresses}}
 	case *v1alpha1.AddressPool:
 		return &v1alpha1.AddressPool{ObjectMeta: identity(o), Spec: o.Spec}
 	case *v1alpha1.DatacenterNetwork:

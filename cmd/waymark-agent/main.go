@@ -27,8 +27,10 @@ import (
 	"github.com/waymark-bgp/waymark/internal/logformat"
 	"github.com/waymark-bgp/waymark/internal/rundir"
 	"github.com/waymark-bgp/waymark/internal/version"
+	"github.com/waymark-bgp/waymark/nat/conntrack"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 	"github.com/waymark-bgp/waymark/route/kernel"
+	"github.com/waymark-bgp/waymark/route/tunnel"
 )
 
 type options struct {
@@ -161,8 +163,10 @@ func run(ctx context.Context, o options) error {
 	sources := nftables.New()
 	speaker := gobgp.New(log, filepath.Join(o.runDir, "gobgp.sock"), o.gobgpWritable, func() { a.Notify(agent.TriggerBGP) })
 	routes := kernel.New()
+	tunnels := tunnel.New(filepath.Join(o.runDir, "tunnels.json"))
 	paths := control.NewClient(o.runDir, func() { a.Notify(agent.TriggerPaths) }, log)
 	a.Source, a.Speaker, a.Routes, a.NAT, a.Paths = source, speaker, routes, sources, paths
+	a.Tunnels, a.Forget = tunnels, conntrack.Forget
 	a.Backend = sources.Name()
 	a.Traffic = new(nftables.Traffic)
 	shows := &telemetry.Server{Status: a.Status, Learned: speaker.Learned}
@@ -174,6 +178,7 @@ func run(ctx context.Context, o options) error {
 		group.Go(func() error { return reporter.Run(ctx) })
 	}
 	group.Go(func() error { return routes.Watch(ctx, func() { a.Notify(agent.TriggerKernel) }) })
+	group.Go(func() error { return tunnels.Watch(ctx, func() { a.Notify(agent.TriggerNAT) }) })
 	group.Go(func() error { return sources.Watch(ctx, func() { a.Notify(agent.TriggerNAT) }) })
 	group.Go(func() error { return paths.Run(ctx) })
 	group.Go(func() error { return shows.ServeStatus(ctx, socket) })
