@@ -58,8 +58,8 @@ func awaitRouter(t *testing.T, r *nettest.BIRD, timeout time.Duration, want stri
 	})
 }
 
-// agent is the agent's side, wanting one session. The peer may take multiplier x 100 ms to notice our death.
-func agent(t *testing.T, dir string, multiplier uint8) (c *control.Client, stop func()) {
+// follow is the agent's side, which wants nothing yet.
+func follow(t *testing.T, dir string) (c *control.Client, stop func()) {
 	t.Helper()
 	c = control.NewClient(dir, func() {}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -73,6 +73,13 @@ func agent(t *testing.T, dir string, multiplier uint8) (c *control.Client, stop 
 		<-done
 	}
 	t.Cleanup(stop)
+	return c, stop
+}
+
+// agent is the agent's side, wanting one session. The peer may take multiplier x 100 ms to notice our death.
+func agent(t *testing.T, dir string, multiplier uint8) (c *control.Client, stop func()) {
+	t.Helper()
+	c, stop = follow(t, dir)
 	const interval = 100 * time.Millisecond
 	c.Set(bfd.Config{Sessions: []bfd.SessionConfig{{
 		Key:    bfd.Key{Peer: netip.MustParseAddr("192.0.2.2")},
