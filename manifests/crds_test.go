@@ -60,7 +60,7 @@ spec:
   pods: {namespaceSelector: {matchLabels: {team: pay}}}
   destinations: [203.0.113.0/24]
   source: Gateway
-  gateway: {nodeSelector: {matchLabels: {cluster.k8s/egress: enabled}}, addresses: [10.132.2.240], fallback: Drop}
+  gateway: {nodeSelector: {matchLabels: {cluster.k8s/egress: enabled}}, addresses: [10.132.2.240], fallback: Drop, bfd: {interval: 200ms, multiplier: 3}}
 `,
 		"AddressPool": `
 metadata: {name: egress}
@@ -79,7 +79,7 @@ spec: {label: {key: cluster.k8s/egress, value: enabled}, nodeSelector: {matchLab
 `,
 		"NodeRoutingState": `
 metadata: {name: node-1}
-spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
+spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:db8::1/128"]}
 `,
 	}
 	apply := func(kind, text string, args ...string) error {
@@ -129,6 +129,9 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
 		{"EgressPolicy", "source: Gateway", "source: Elsewhere", `supported values: "Pod", "Node", "Gateway"`},
 		{"EgressPolicy", "fallback: Drop", "pool: egress", `pool excludes addresses: set one of the two`},
 		{"EgressPolicy", "10.132.2.240", "10.132.2", `is not an IPv4 or IPv6 address`},
+		{"EgressPolicy", "10.132.2.240", "10.132.2.240, 10.132.2.240", `duplicate`},
+		{"EgressPolicy", "10.132.2.240", "127.0.0.1", `is not an address that others could answer to`},
+		{"EgressPolicy", "interval: 200ms", "interval: 9ms", `must be 10ms..60s`},
 		{"EgressPolicy", "fallback: Drop", "fallback: None", `supported values: "Drop", "Node", "Pod"`},
 		{"EgressPolicy", "priority: 100", "priority: -1", `should be greater than or equal to 0`},
 		{"AddressPool", "use: Egress", "use: LoadBalancer", `cannot change, addresses may be in use: make another pool`},
@@ -149,6 +152,23 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}]}
 		err := apply(c.kind, strings.Replace(text, c.old, c.new, 1), "--dry-run=server")
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s with %q: got %v\nwant %s", c.kind, c.new, err, c.want)
+		}
+	}
+	report := func(kind, name, status string) error {
+		return apply(kind, "\nmetadata: {name: "+name+"}\nstatus: "+status, "--subresource=status")
+	}
+	const owned = `{gateway: n1, addresses: [{address: 10.132.2.240, vni: 7, term: 3, gateways: [{node: n1, address: 10.132.2.11}, {node: n2, address: 10.132.2.12, leaving: true}]}, {vni: 8, term: 1}]}`
+	if err := report("EgressPolicy", "partner-bank", owned); err != nil {
+		t.Error(err)
+	}
+	if err := report("NodeRoutingState", "node-1", "{wanted: 0, egress: [{address: 10.132.2.240, vni: 7, term: 3, owner: n1, failovers: 2}, {vni: 8, term: 1}]}"); err != nil {
+		t.Error(err)
+	}
+	for wrong, want := range map[string]string{
+		"vni: 0": "should be greater than or equal to 1", "vni: 16777216": "should be less than or equal to 16777215",
+	} {
+		if err := report("EgressPolicy", "partner-bank", strings.Replace(owned, "vni: 7", wrong, 1)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", wrong, err, want)
 		}
 	}
 	for kind, columns := range map[string][]string{

@@ -116,6 +116,8 @@ type EgressGateway struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=39
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="is not an IPv4 or IPv6 address, as 10.132.2.254 or 2001:db8::1"
+	// +kubebuilder:validation:items:XValidation:rule="!isIP(self) || ip(self).isGlobalUnicast()",message="is not an address that others could answer to"
+	// +listType=set
 	// +optional
 	Addresses []string `json:"addresses,omitempty"`
 	// Pool is the AddressPool that an address is taken from. Excludes addresses.
@@ -149,9 +151,11 @@ type EgressAddress struct {
 	// list anew.
 	// +kubebuilder:validation:Minimum=1
 	Term int64 `json:"term"`
-	// Gateways that may own the address. The first that is alive owns it; nodes see by BFD which are.
+	// Gateways that may own the address. The first that is alive owns it; nodes see by BFD which are. None: the fallback of
+	// the policy is in force.
 	// +kubebuilder:validation:MaxItems=16
-	Gateways []EgressOwner `json:"gateways"`
+	// +optional
+	Gateways []EgressOwner `json:"gateways,omitempty"`
 }
 
 // EgressOwner is a node that may own an egress address.

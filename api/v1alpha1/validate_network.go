@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -45,8 +46,16 @@ func (g *EgressGateway) check(path *field.Path) field.ErrorList {
 		return nil
 	}
 	errs := checkSelector(path.Child("nodeSelector"), g.NodeSelector)
-	for i, a := range g.Addresses {
-		errs = append(errs, checkAddress(path.Child("addresses").Index(i), a)...)
+	for i, s := range g.Addresses {
+		at := path.Child("addresses").Index(i)
+		found := checkAddress(at, s)
+		if a, err := netip.ParseAddr(s); len(found) == 0 && err == nil && !a.IsGlobalUnicast() {
+			found = append(found, field.Invalid(at, s, "is not an address that others could answer to"))
+		}
+		if slices.Contains(g.Addresses[:i], s) {
+			found = append(found, field.Duplicate(at, s))
+		}
+		errs = append(errs, found...)
 	}
 	if g.Pool != "" {
 		errs = append(errs, checkName(path.Child("pool"), g.Pool, validation.IsDNS1123Subdomain)...)
@@ -55,9 +64,9 @@ func (g *EgressGateway) check(path *field.Path) field.ErrorList {
 		}
 	}
 	if g.Fallback != "" {
-		errs = append(errs, checkOneOf(path.Child("fallback"), g.Fallback, "Drop", "Node", "Pod")...)
+		errs = append(errs, checkOneOf(path.Child("fallback"), g.Fallback, FallbackDrop, SourceNode, SourcePod)...)
 	}
-	return errs
+	return append(errs, g.BFD.check(path.Child("bfd"))...)
 }
 
 // Validate implements Object.

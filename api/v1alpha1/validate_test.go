@@ -154,6 +154,10 @@ func TestEgressPolicy(t *testing.T) {
 		{"gateway without Gateway", func(p *P) { p.Spec.Source = "Pod" }, `spec.gateway: Forbidden: only with source: Gateway`},
 		{"pool and addresses", func(p *P) { p.Spec.Gateway.Pool = "egress" }, `spec.gateway.pool: Forbidden: excludes addresses: set one of the two`},
 		{"gateway address", func(p *P) { p.Spec.Gateway.Addresses[0] = "10.132.2" }, `spec.gateway.addresses[0]: Invalid value: "10.132.2": is not an IPv4 or IPv6 address, as 10.132.2.254 or 2001:db8::1`},
+		{"gateway address of the host", func(p *P) { p.Spec.Gateway.Addresses[0] = "127.0.0.1" }, `spec.gateway.addresses[0]: Invalid value: "127.0.0.1": is not an address that others could answer to`},
+		{"gateway address of the link", func(p *P) { p.Spec.Gateway.Addresses[0] = "fe80::1%eth0" }, `spec.gateway.addresses[0]: Invalid value: "fe80::1%eth0": is not an address that others could answer to`},
+		{"gateway address twice", func(p *P) { p.Spec.Gateway.Addresses = []string{"10.132.2.240", "10.132.2.240"} }, `spec.gateway.addresses[1]: Duplicate value: "10.132.2.240"`},
+		{"gateway bfd", func(p *P) { p.Spec.Gateway.BFD = &BFD{Multiplier: ptr(int32(1))} }, `spec.gateway.bfd.multiplier: Invalid value: 1: must be 2..255`},
 		{"fallback", func(p *P) { p.Spec.Gateway.Fallback = "None" }, `spec.gateway.fallback: Unsupported value: "None": supported values: "Drop", "Node", "Pod"`},
 		{"default fallback", func(p *P) { p.Spec.Gateway.Fallback = "" }, ``},
 	})
