@@ -47,7 +47,7 @@ func (a *Agent) drain(ctx context.Context, announced []netip.Prefix) {
 	case a.draining.Phase == "":
 		now := time.Now()
 		a.draining = draining{Drain: Drain{Phase: v1alpha1.Draining, Since: now}, changed: now}
-		a.Log.Info("draining: peers are told to prefer other ways", "timeout", a.snapshot.drainTimeout())
+		a.Log.Info("draining: peers are told to prefer other ways", "timeout", a.snapshot.DrainTimeout())
 	}
 	if a.draining.Phase != v1alpha1.Draining {
 		return
@@ -72,7 +72,7 @@ func (a *Agent) stopCounting(ctx context.Context) {
 
 // moved says why the prefixes may be withdrawn now; empty: not yet.
 func (a *Agent) moved(ctx context.Context, announced []netip.Prefix) string {
-	timeout := a.snapshot.drainTimeout()
+	timeout := a.snapshot.DrainTimeout()
 	switch {
 	case len(announced) == 0:
 		return "nothing was announced"
@@ -100,7 +100,8 @@ func (a *Agent) moved(ctx context.Context, announced []netip.Prefix) string {
 	return ""
 }
 
-func (s *Snapshot) drainTimeout() time.Duration {
+// DrainTimeout is how long a node on its way out waits at most for traffic to move.
+func (s *Snapshot) DrainTimeout() time.Duration {
 	for i := range s.Configurations {
 		if c := &s.Configurations[i]; c.Name == v1alpha1.DefaultName {
 			return duration(c.Spec.Drain.Timeout, defaultDrainTimeout)

@@ -211,6 +211,17 @@ func tunnelEnd(n *corev1.Node) (end netip.Addr, ok bool) {
 	return end, ok
 }
 
+// NodePrefixes are the fewest prefixes that hold the addresses of the nodes, and no other.
+func NodePrefixes(nodes []corev1.Node) []netip.Prefix {
+	var addresses []netip.Addr
+	for i := range nodes {
+		for _, claim := range addressClaims(&nodes[i]) {
+			addresses = append(addresses, claim.Prefix.Addr())
+		}
+	}
+	return ipam.Cover(addresses)
+}
+
 func refusals(a ipam.Assignment) []Problem {
 	var problems []Problem
 	for _, r := range a.Refusals {

@@ -30,6 +30,11 @@ func trim(o any) (any, error) {
 	if object, ok := o.(metav1.Object); ok {
 		object.SetManagedFields(nil)
 	}
+	if s, ok := o.(*corev1.Service); ok {
+		s.Annotations = nil
+		s.Spec = corev1.ServiceSpec{ClusterIPs: s.Spec.ClusterIPs, ExternalIPs: s.Spec.ExternalIPs, LoadBalancerIP: s.Spec.LoadBalancerIP}
+		s.Status.Conditions = nil
+	}
 	n, ok := o.(*corev1.Node)
 	if !ok {
 		return o, nil

@@ -1,5 +1,5 @@
-// Package controller does what needs a view of the whole cluster: it judges who owns which PodCIDR, keeps the labels of
-// NodeRoles, says of every object whether it is valid and in force, and lets new nodes go when their routes stand. Traffic
+// Package controller does what needs a view of the whole cluster: it judges who owns which PodCIDR and which egress address,
+// keeps the labels of NodeRoles, says of every object whether it is valid and in force, and lets new nodes go when their routes stand. Traffic
 // does not depend on it: while it is gone, the agents go on with what they were told.
 package controller
 
@@ -79,7 +79,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 	}
 	// All kinds are read before there is a Lease: a standby knows everything when its turn comes.
 	for _, kind := range []client.Object{
-		&corev1.Node{}, &v1alpha1.NodeRoutingState{}, &v1alpha1.NodeRole{}, &v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{},
+		&corev1.Node{}, &corev1.Service{}, &v1alpha1.NodeRoutingState{}, &v1alpha1.NodeRole{}, &v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{},
 		&v1alpha1.EgressPolicy{}, &v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{},
 	} {
 		if _, err := m.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
@@ -92,6 +92,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 		m.AddReadyzCheck("cache", func(r *http.Request) error { return synced(r.Context(), m.GetCache()) }),
 		(&nodeStates{m.GetClient(), events}).setup(m),
 		(&nodeRoles{m.GetClient()}).setup(m),
+		(&egressOwners{Client: m.GetClient(), events: events}).setup(m),
 		(&statuses{m.GetClient()}).setup(m),
 		(&validity{m.GetClient(), events}).setup(m),
 		(&taints{m.GetClient()}).setup(m),

@@ -32,6 +32,10 @@ func TestController(t *testing.T) {
 		{"reports are added up", reports},
 		{"objects beside each other", conditions},
 		{"a new node is let go", letGo},
+		{"a gateway drains", gatewayDrains},
+		{"a gateway fails", gatewayFails},
+		{"addresses stay", addressesStay},
+		{"nodes that send tunnels", tunnelsOfNodes},
 		{"metrics", metricsShown},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, c) })

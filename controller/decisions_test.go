@@ -42,7 +42,7 @@ func TestStateChanges(t *testing.T) {
 		"a conflict as before": {[]corev1.Node{n2, n1}, []v1alpha1.NodeRoutingState{state("n1", "u1", good), state("n2", "u2", bad)}, ""},
 		"the conflict is over": {[]corev1.Node{n2}, []v1alpha1.NodeRoutingState{state("n2", "u2", bad)}, "change n2"},
 	} {
-		changes, _ := stateChanges(tt.nodes, nil, tt.states)
+		changes, _ := stateChanges(tt.nodes, nil, nil, tt.states)
 		var got []string
 		for _, c := range changes {
 			if c.replaces() {

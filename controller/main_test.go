@@ -107,6 +107,25 @@ func (c cluster) node(t *testing.T, name string, labels map[string]string, podCI
 	return n
 }
 
+// gateway creates a Node that is Ready, with an address and an agent. Its PodCIDR has the address's last number.
+func (c cluster) gateway(t *testing.T, name, address string, labels map[string]string) *corev1.Node {
+	t.Helper()
+	last := address[strings.LastIndexByte(address, '.')+1:]
+	n := c.node(t, name, labels, "10.244."+last+".0/24")
+	patch := fmt.Sprintf(`{"status":{"addresses":[{"type":"InternalIP","address":%q}]}}`, address)
+	if err := c.Status().Patch(t.Context(), n.DeepCopy(), client.RawPatch("application/strategic-merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+	c.state(t, name, func(s *v1alpha1.NodeRoutingState) error {
+		if !ownedBy(s, n.UID) {
+			return fmt.Errorf("the state is of the old node: %+v", s)
+		}
+		return nil
+	})
+	c.report(t, name, v1alpha1.NodeRoutingStateStatus{})
+	return n
+}
+
 func (c cluster) ready(t *testing.T, name string, ready bool) {
 	t.Helper()
 	status := corev1.ConditionFalse

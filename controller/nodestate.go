@@ -19,10 +19,11 @@ import (
 )
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=waymark.io,resources=datacenternetworks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=waymark.io,resources=datacenternetworks;egresspolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates,verbs=get;list;watch;create;patch;delete
 
-// nodeStates keeps one NodeRoutingState for each Node, with the verdicts on its PodCIDRs. All nodes are judged in one pass,
+// nodeStates keeps one NodeRoutingState for each Node, with the verdicts on its PodCIDRs, and on a gateway with those who may
+// send it tunnels. All nodes are judged in one pass,
 // because one Node may change the verdict on any other.
 type nodeStates struct {
 	client.Client
@@ -38,6 +39,7 @@ func (r *nodeStates) setup(m ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(m).Named("nodestate").
 		Watches(&corev1.Node{}, together(judgeTogether), builder.WithPredicates(changed(samePrefixes))).
 		Watches(&v1alpha1.NodeRoutingState{}, together(judgeTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.EgressPolicy{}, together(judgeTogether), builder.WithPredicates(addressesOrSpec)).
 		Watches(&v1alpha1.DatacenterNetwork{}, together(judgeTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Complete(r)
 }
@@ -52,13 +54,14 @@ func samePrefixes(a, b *corev1.Node) bool {
 func (r *nodeStates) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var nodes corev1.NodeList
 	var networks v1alpha1.DatacenterNetworkList
+	var policies v1alpha1.EgressPolicyList
 	var states v1alpha1.NodeRoutingStateList
-	for _, list := range []client.ObjectList{&nodes, &networks, &states} {
+	for _, list := range []client.ObjectList{&nodes, &networks, &policies, &states} {
 		if err := r.List(ctx, list, asCached); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	changes, conflicts := stateChanges(nodes.Items, networks.Items, states.Items)
+	changes, conflicts := stateChanges(nodes.Items, networks.Items, policies.Items, states.Items)
 	podCIDRConflicts.Set(float64(conflicts))
 	var group errgroup.Group
 	group.SetLimit(parallel)

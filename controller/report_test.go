@@ -71,11 +71,35 @@ func conditions(t *testing.T, c cluster) {
 		"peers at one address": {[]string{"kind: BGPPeer\nmetadata: {name: a}\nspec: {address: 10.132.2.254, asn: 64512}",
 			"kind: BGPPeer\nmetadata: {name: b}\nspec: {address: 10.132.2.254, asn: 64512}"},
 			&v1alpha1.BGPPeer{}, "Duplicate", "BGPPeer a has the same address", `{"spec":{"address":"10.132.2.253"}}`},
+		"an address outside the pools": {[]string{"kind: AddressPool\nmetadata: {name: a}\nspec: {cidrs: [10.132.2.240/29], use: Egress}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [10.132.2.230]}}"},
+			&v1alpha1.EgressPolicy{}, "OutsidePools", "10.132.2.230 is in no AddressPool", `{"spec":{"gateway":{"addresses":["10.132.2.241"]}}}`},
+		"an address of two policies": {[]string{"kind: EgressPolicy\nmetadata: {name: a}\nspec: {destinations: [203.0.113.0/24], source: Gateway, gateway: {addresses: [10.132.2.240]}}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {nodeSelector: {matchExpressions: [{key: a, operator: DoesNotExist}]}, addresses: [10.132.2.240]}}"},
+			&v1alpha1.EgressPolicy{}, "Taken", "is of EgressPolicy a", `{"spec":{"gateway":{"nodeSelector":null}}}`},
+		"an address of a node": {[]string{"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [10.132.2.11]}}"},
+			&v1alpha1.EgressPolicy{}, "InUse", "is of node address n1", `{"spec":{"gateway":{"addresses":["10.132.2.12"]}}}`},
+		"an address of a pod": {[]string{"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [10.244.11.7]}}"},
+			&v1alpha1.EgressPolicy{}, "InUse", "is of Node n1", `{"spec":{"gateway":{"addresses":["10.132.2.12"]}}}`},
+		"an address of a router": {[]string{"kind: DatacenterNetwork\nmetadata: {name: default}\nspec: {cidrs: [10.132.0.0/16], gateways: [{name: core1, address: 10.132.2.254, dialect: frr, nodeSubnets: [10.132.2.0/24]}]}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [10.132.2.254]}}"},
+			&v1alpha1.EgressPolicy{}, "InUse", "is of DatacenterNetwork default (gateway core1)", `{"spec":{"gateway":{"addresses":["10.132.2.253"]}}}`},
+		"an empty pool": {[]string{"kind: AddressPool\nmetadata: {name: a}\nspec: {cidrs: [10.132.2.240/32], use: Egress}",
+			"kind: EgressPolicy\nmetadata: {name: a}\nspec: {destinations: [203.0.113.0/24], source: Gateway, gateway: {pool: a}}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {pool: a}}"},
+			&v1alpha1.EgressPolicy{}, "Exhausted", "the pool has no IPv4 address left", `{"spec":{"gateway":{"pool":null}}}`},
+		"a pool for Services": {[]string{"kind: AddressPool\nmetadata: {name: a}\nspec: {cidrs: [10.9.0.0/24], use: LoadBalancer}",
+			"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {pool: a}}"},
+			&v1alpha1.EgressPolicy{}, "WrongUse", "AddressPool a is for LoadBalancer", `{"spec":{"gateway":{"pool":null}}}`},
+		"no gateway": {[]string{"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {nodeSelector: {matchLabels: {no: \"yes\"}}}}"},
+			&v1alpha1.EgressPolicy{}, "NoGateway", "no node matches gateway.nodeSelector", `{"spec":{"gateway":{"nodeSelector":null}}}`},
+		"no gateway with IPv6": {[]string{"kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [\"2001:db8::1\"]}}"},
+			&v1alpha1.EgressPolicy{}, "NoFamily", "has an IPv6 address", `{"spec":{"gateway":{"addresses":["10.132.2.12"]}}}`},
 		"a cluster in the datacenter": {[]string{"kind: DatacenterNetwork\nmetadata: {name: default}\nspec: {cidrs: [10.132.0.0/16], clusterCIDRs: [10.132.64.0/18]}"},
 			&v1alpha1.DatacenterNetwork{}, "Overlap", "10.132.64.0/18 of spec.clusterCIDRs", `{"spec":{"clusterCIDRs":["10.244.0.0/16"]}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c.node(t, "n1", nil, "10.244.1.0/24")
+			c.gateway(t, "n1", "10.132.2.11", nil)
 			c.apply(t, tt.objects...)
 			object := "b"
 			if _, singleton := tt.blamed.(*v1alpha1.DatacenterNetwork); singleton {
@@ -89,6 +113,27 @@ func conditions(t *testing.T, c cluster) {
 			c.event(t, kind, object, "Valid")
 		})
 	}
+	t.Run("an address of a Service", func(t *testing.T) {
+		c.gateway(t, "n1", "10.132.2.11", nil)
+		const service = "{apiVersion: v1, kind: Service, metadata: {name: NAME, namespace: default}, spec: {externalIPs: [ADDRESS], ports: [{port: 80}]}}"
+		one := strings.NewReplacer("NAME", "one", "ADDRESS", "10.132.2.12").Replace(service)
+		c.kube.Apply(t, one)
+		c.apply(t, "kind: EgressPolicy\nmetadata: {name: b}\nspec: {source: Gateway, gateway: {addresses: [10.132.2.12]}}")
+		c.condition(t, &v1alpha1.EgressPolicy{}, "b", "Valid", "False", "InUse", "10.132.2.12 is of Service default/one: not in force")
+		c.owned(t, "b", "")
+		if _, err := c.kube.KubectlAs(c.kube.Admin, one, "delete", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+		c.condition(t, &v1alpha1.EgressPolicy{}, "b", "Valid", "True", "Valid", "")
+		c.owned(t, "b", "10.132.2.12 1: n1")
+		two := strings.NewReplacer("NAME", "two", "ADDRESS", "10.132.2.12").Replace(service) // who came later takes nothing away
+		c.kube.Apply(t, two)
+		c.condition(t, &v1alpha1.EgressPolicy{}, "b", "Valid", "False", "InUse", "it stays in force")
+		c.owned(t, "b", "10.132.2.12 1: n1")
+		if _, err := c.kube.KubectlAs(c.kube.Admin, two, "delete", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	})
 	t.Run("a Secret that is missing", func(t *testing.T) {
 		c.node(t, "n1", nil, "10.244.1.0/24")
 		c.apply(t, "kind: BGPConfiguration\nmetadata: {name: default}\nspec: {asn: 64513}",

@@ -21,6 +21,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations;bgppeers;egresspolicies;addresspools;datacenternetworks;noderoles,verbs=get;list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations/status;bgppeers/status;egresspolicies/status;addresspools/status;datacenternetworks/status;noderoles/status,verbs=patch
@@ -37,9 +38,11 @@ const validateTogether = 500 * time.Millisecond
 func (r *validity) setup(m ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(m).Named("validation").
 		Watches(&corev1.Node{}, together(validateTogether), builder.WithPredicates(changed(sameForObjects))).
+		Watches(&corev1.Service{}, together(validateTogether), builder.WithPredicates(changed(sameService))).
+		Watches(&v1alpha1.EgressPolicy{}, together(validateTogether), builder.WithPredicates(addressesOrSpec)).
 		Watches(&v1alpha1.NodeRoutingState{}, together(validateTogether), builder.WithPredicates(changed(sameProblems)))
-	for _, kind := range []client.Object{&v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{}, &v1alpha1.EgressPolicy{},
-		&v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{}, &v1alpha1.NodeRole{}} {
+	for _, kind := range []client.Object{&v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{}, &v1alpha1.AddressPool{},
+		&v1alpha1.DatacenterNetwork{}, &v1alpha1.NodeRole{}} {
 		b = b.Watches(kind, together(validateTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
 	return b.Complete(r)
@@ -57,6 +60,7 @@ func sameProblems(a, b *v1alpha1.NodeRoutingState) bool {
 // Reconcile implements reconcile.Reconciler.
 func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	var nodes corev1.NodeList
+	var services corev1.ServiceList
 	var states v1alpha1.NodeRoutingStateList
 	var configurations v1alpha1.BGPConfigurationList
 	var peers v1alpha1.BGPPeerList
@@ -64,7 +68,7 @@ func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, 
 	var pools v1alpha1.AddressPoolList
 	var networks v1alpha1.DatacenterNetworkList
 	var roles v1alpha1.NodeRoleList
-	for _, list := range []client.ObjectList{&nodes, &states, &configurations, &peers, &policies, &pools, &networks, &roles} {
+	for _, list := range []client.ObjectList{&nodes, &services, &states, &configurations, &peers, &policies, &pools, &networks, &roles} {
 		if err := r.List(ctx, list, asCached); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -78,6 +82,7 @@ func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, 
 	collect(objects, "NodeRole", roles.Items)
 	found := objectProblems(agent.Snapshot{
 		Nodes:          byName(nodes.Items),
+		Services:       byName(services.Items),
 		Configurations: configurations.Items,
 		Peers:          peers.Items,
 		Policies:       policies.Items,

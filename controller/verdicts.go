@@ -16,8 +16,9 @@ type stateChange struct{ before, after *v1alpha1.NodeRoutingState }
 
 // stateChanges compares the states that there are with those that there should be. A state of an earlier Node of the name is
 // replaced, not changed: what its status reports is of another machine.
-func stateChanges(nodes []corev1.Node, networks []v1alpha1.DatacenterNetwork, states []v1alpha1.NodeRoutingState) (changes []stateChange, conflicts int) {
+func stateChanges(nodes []corev1.Node, networks []v1alpha1.DatacenterNetwork, policies []v1alpha1.EgressPolicy, states []v1alpha1.NodeRoutingState) (changes []stateChange, conflicts int) {
 	verdicts := agent.Judge(nodes, networks)
+	peers := tunnelPeers(nodes, policies)
 	before := map[string]*v1alpha1.NodeRoutingState{}
 	for i := range states {
 		before[states[i].Name] = &states[i]
@@ -31,14 +32,15 @@ func stateChanges(nodes []corev1.Node, networks []v1alpha1.DatacenterNetwork, st
 		}
 		old := before[node.Name]
 		delete(before, node.Name)
-		if old != nil && ownedBy(old, node.UID) && slices.Equal(old.Spec.PodCIDRs, verdicts[node.Name]) {
+		if old != nil && ownedBy(old, node.UID) && slices.Equal(old.Spec.PodCIDRs, verdicts[node.Name]) &&
+			slices.Equal(old.Spec.TunnelPeers, peers[node.Name]) {
 			continue
 		}
 		changes = append(changes, stateChange{old, &v1alpha1.NodeRoutingState{
 			ObjectMeta: metav1.ObjectMeta{Name: node.Name, OwnerReferences: []metav1.OwnerReference{
 				{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID},
 			}},
-			Spec: v1alpha1.NodeRoutingStateSpec{PodCIDRs: verdicts[node.Name]},
+			Spec: v1alpha1.NodeRoutingStateSpec{PodCIDRs: verdicts[node.Name], TunnelPeers: peers[node.Name]},
 		}})
 	}
 	for i := range states {
@@ -47,6 +49,29 @@ func stateChanges(nodes []corev1.Node, networks []v1alpha1.DatacenterNetwork, st
 		}
 	}
 	return changes, conflicts
+}
+
+// tunnelPeers are the nodes that each gateway accepts tunnels from, by the gateway's name: all of the cluster.
+func tunnelPeers(nodes []corev1.Node, policies []v1alpha1.EgressPolicy) map[string][]string {
+	peers := map[string][]string{}
+	for i := range policies {
+		for _, a := range policies[i].Status.Addresses {
+			for _, g := range a.Gateways {
+				peers[g.Node] = nil
+			}
+		}
+	}
+	if len(peers) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, prefix := range agent.NodePrefixes(nodes) {
+		texts = append(texts, prefix.String())
+	}
+	for name := range peers {
+		peers[name] = texts
+	}
+	return peers
 }
 
 func ownedBy(state *v1alpha1.NodeRoutingState, node types.UID) bool {

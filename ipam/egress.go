@@ -90,11 +90,33 @@ const (
 
 // Move is a change of the first gateway of a list that had one.
 type Move struct {
-	Policy  string // the oldest of those that share the address
-	Address netip.Addr
-	From    string
-	To      string // empty: nobody is left
-	Cause   Cause
+	Policies []string   // that have the address, the oldest first
+	Address  netip.Addr // invalid: the gateway's own
+	From     string
+	To       string // empty: nobody is left
+	Cause    Cause
+}
+
+// String tells it, and why.
+func (m Move) String() string {
+	what, why := "the gateway", ""
+	if m.Address.IsValid() {
+		what = m.Address.String()
+	}
+	switch m.Cause {
+	case Failover:
+		why = m.To + " has taken over"
+	case Gone:
+		why = "there is no Node " + m.From + " any more"
+	case Dead:
+		why = m.From + " is not Ready, or its agent is silent"
+	case Departing:
+		why = m.From + " drains, or is no longer selected"
+	}
+	if m.To == "" {
+		return fmt.Sprintf("%s was on %s and is nowhere now: %s", what, m.From, why)
+	}
+	return fmt.Sprintf("%s moved from %s to %s: %s", what, m.From, m.To, why)
 }
 
 // Assign decides. It changes as little as it can of what the policies hold: an address, its VNI and the order of its gateways
@@ -157,6 +179,7 @@ func keyOf(address netip.Addr, policy string) key {
 type grant struct {
 	key
 	want    *Want // the oldest
+	users   []string
 	lease   Lease
 	members []Member // of the lease, those who remain in it
 }
@@ -234,6 +257,7 @@ func (a *assigner) grant(w *Want, address netip.Addr) {
 		a.grants[k] = g
 		a.sorted = append(a.sorted, g)
 	}
+	g.users = append(g.users, w.Policy)
 	a.granted[w.Policy] = append(a.granted[w.Policy], g)
 	if len(w.Nodes) > 0 && !slices.ContainsFunc(w.Nodes, func(n string) bool { return a.serves(n, address) }) {
 		a.refuse(Refusal{Policy: w.Policy, Address: address, Reason: NoFamily})

@@ -197,6 +197,7 @@ func TestAddresses(t *testing.T) {
 		"no gateway":        {[]Want{want("p").at("192.0.2.1")}, nil, nil, map[string]string{"p": "192.0.2.1 NoGateway: no node matches gateway.nodeSelector: the fallback is in force"}},
 		"no IPv6 gateway":   {[]Want{want("p", "n4").at("192.0.2.1", "2001:db8::1")}, nil, nil, map[string]string{"p": "192.0.2.1 2001:db8::1 NoFamily: 2001:db8::1: no node that matches gateway.nodeSelector has an IPv6 address: the fallback is in force"}},
 		"no IPv4 gateway":   {[]Want{want("p", "n6").at("192.0.2.1")}, nil, nil, map[string]string{"p": "192.0.2.1 NoFamily: 192.0.2.1: no node that matches gateway.nodeSelector has an IPv4 address: the fallback is in force"}},
+		"no address at all": {[]Want{want("p", "n7")}, nil, nil, map[string]string{"p": "invalid IP NoFamily: no node that matches gateway.nodeSelector has an address: the fallback is in force"}},
 		"the pool is full":  {[]Want{want("p", "n1").of("192.0.2.1/32"), want("q", "n1").of("192.0.2.1/32")}, nil, nil, map[string]string{"p": "192.0.2.1", "q": "Exhausted: the pool has no IPv4 address left"}},
 		"both families":     {[]Want{want("p", "n1").of("192.0.2.1/32", "2001:db8::5/128")}, nil, nil, map[string]string{"p": "192.0.2.1 2001:db8::5"}},
 		"what it has stays": {[]Want{holds(want("p", "n1").of("192.0.2.0/29"), two)}, nil, nil, map[string]string{"p": "192.0.2.2"}},
@@ -214,6 +215,7 @@ func TestAddresses(t *testing.T) {
 			w := newWorld(3, tt.wants...)
 			w.Gateways["n4"] = Gateway{Usable: true, IPv4: true}
 			w.Gateways["n6"] = Gateway{Usable: true, IPv6: true}
+			w.Gateways["n7"] = Gateway{Usable: true}
 			w.Pools, w.Used = tt.pools, tt.used
 			a := w.Assign()
 			for policy, want := range tt.want {

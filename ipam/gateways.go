@@ -61,7 +61,7 @@ func (a *assigner) settle(g *grant) {
 	if lease.Term == 0 || before != after {
 		if before != "" {
 			a.result.Moves = append(a.result.Moves, Move{
-				Policy: g.want.Policy, Address: g.address, From: before, To: after, Cause: a.cause(lease, before, after),
+				Policies: g.users, Address: g.address, From: before, To: after, Cause: a.cause(lease, before, after),
 			})
 		}
 		lease.Term++

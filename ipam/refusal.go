@@ -45,6 +45,9 @@ func (r Refusal) String() string {
 	case NoGateway:
 		return "no node matches gateway.nodeSelector: the fallback is in force"
 	}
+	if !r.Address.IsValid() {
+		return "no node that matches gateway.nodeSelector has an address: the fallback is in force"
+	}
 	return fmt.Sprintf("%v: no node that matches gateway.nodeSelector has an %s address: the fallback is in force", r.Address, family(r.Address.Is6()))
 }
 

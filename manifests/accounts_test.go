@@ -135,12 +135,15 @@ func TestAccounts(t *testing.T) {
 		{agent, peerStatus, forbidden},
 		{agent, "delete pod agent-1 --namespace waymark-system", forbidden},
 		{agent, "create token waymark-controller --namespace waymark-system", forbidden},
+		{agent, "get services --all-namespaces", forbidden},
 		{agent, "get configmaps --all-namespaces", forbidden},
 
 		{watcher, "get nodes", forbidden},
 		{watcher, "get bgppeers", forbidden},
 
 		{controller, "get nodes,bgpconf,bgppeers,egp,addresspools,datacenternetworks,noderoles,nrs", may},
+		{controller, "get services --all-namespaces", may},
+		{controller, "get service kubernetes --namespace default", forbidden},
 		{controller, "label node node-1 cluster.k8s/egress=enabled", may},
 		{controller, "taint node node-1 waymark.io/not-ready=:NoSchedule", may},
 		{controller, "taint node node-1 waymark.io/not-ready-", may},
