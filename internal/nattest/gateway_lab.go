@@ -21,8 +21,8 @@ const (
 	tunnelPort       = 8479
 	tunnelPrefix     = "waymark"
 	tunnelMTU        = 1400
-	firstPort        = 20000 // of those that gateways give out
-	lastPort         = 20999
+	firstPort        = 20000 // of those that gateways give out, each half of them
+	lastPort         = 59999
 )
 
 // The VNIs of the egress addresses. Each names the exit's mark, too; the path's mark is the sum of VNI and gateway.
@@ -75,11 +75,7 @@ func newGatewayLab(t testing.TB, start func() Backend) *gatewayLab {
 		join(l.router, fmt.Sprint("node", i), fmt.Sprintf("10.1.%d.1/24", i), fmt.Sprintf("fd10:1:%d::1/64", i+1), n.NS, n.addr4()+"/24", n.addr6()+"/64")
 		l.router.IP(t, fmt.Sprintf("route add 10.244.%d.0/24 via %s", i+1, n.addr4()))
 		l.router.IP(t, fmt.Sprintf("route add fd00:%d::/64 via %s", i+1, n.addr6()))
-		backend, err := Inside(n.NS, func() (Backend, error) { return start(), nil })
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.backend = backend
+		l.restart(t, i, start)
 	}
 	join(l.router, "outside", "10.1.8.1/24", "fd10:1:8::1/64", l.Outside, "10.1.8.2/24", "fd10:1:8::2/64")
 	join(l.router, "stranger", "10.1.9.1/24", "fd10:1:9::1/64", l.stranger, stranger4+"/24", "fd10:1:9::2/64")
@@ -110,6 +106,16 @@ func newGatewayLab(t testing.TB, start func() Backend) *gatewayLab {
 	}
 	nettest.Run(t, "conntrack", "-F")
 	return l
+}
+
+// restart gives a node a backend as a process that has just started would have it.
+func (l *gatewayLab) restart(t testing.TB, number int, start func() Backend) {
+	t.Helper()
+	backend, err := Inside(l.nodes[number].NS, func() (Backend, error) { return start(), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.nodes[number].backend = backend
 }
 
 // addTunnels makes the devices of one egress address on all nodes, and the paths on the node of the pods.
@@ -210,7 +216,10 @@ func (l *gatewayLab) plan(number int, policies ...nat.Policy) nat.Plan {
 		return p
 	}
 	for vni, address := range egressOf {
-		exit := nat.Exit{Mark: mark(vni, 0), Device: fmt.Sprint(tunnelPrefix, vni), First: firstPort, Last: lastPort}
+		exit := nat.Exit{Mark: mark(vni, 0), Device: fmt.Sprint(tunnelPrefix, vni), First: firstPort, Last: (firstPort + lastPort) / 2}
+		if number == 2 {
+			exit.First, exit.Last = exit.Last+1, lastPort
+		}
 		if address != "" {
 			exit.Address = netip.MustParseAddr(address)
 		}

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
@@ -256,4 +258,51 @@ func services(t *testing.T, start func() Backend) {
 	}
 	wantHost(t, l.Pod, Outside4, l.nodes[0].addr4())
 	wantHost(t, l.Pod, Outside6, l.nodes[0].addr6())
+}
+
+// failovers opens new connections all the time while the path changes and other egress addresses come and go at the gateway, and
+// while new processes take over.
+func failovers(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	for _, n := range l.nodes {
+		masqueradeAll(t, n.NS, "nft")
+	}
+	l.serve(t, via(1, vni4, vni6))
+	done := make(chan struct{})
+	var flows atomic.Int64
+	var workers sync.WaitGroup
+	for _, c := range []struct{ to, want string }{{Outside4, egress4}, {Outside6, egress6}} {
+		workers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if err := egress(l.Pod, "udp", c.to, c.want); err != nil {
+					t.Errorf("flow %d to %s: %v", flows.Load(), c.to, err)
+					return
+				}
+				flows.Add(1)
+			}
+		})
+	}
+	fewer := l.plan(1)
+	fewer.Exits = slices.DeleteFunc(fewer.Exits, func(e nat.Exit) bool { return e.Mark != vni4 && e.Mark != vni6 })
+	other := nat.Policy{Name: "other", Source: nat.SourceNode, Destinations: Prefixes(Elsewhere4 + "/32")}
+	for i := range 30 {
+		l.apply(t, 0, l.plan(0, via(1+i%2, vni4, vni6), other))
+		if i%10 == 9 {
+			l.restart(t, i/10%2, start)
+		}
+		l.apply(t, 1, fewer)
+		l.apply(t, 0, l.plan(0, via(1+i%2, vni4, vni6)))
+		l.apply(t, 1, l.plan(1, other))
+	}
+	close(done)
+	workers.Wait()
+	t.Logf("%d flows during 120 changes", flows.Load())
+	if flows.Load() < 100 {
+		t.Errorf("%d flows are too few to have met the changes", flows.Load())
+	}
 }

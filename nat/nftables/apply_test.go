@@ -40,8 +40,12 @@ var registries = plan(
 func TestGoldenRuleset(t *testing.T) {
 	flushed(t)
 	apply(t, nftables.New(), registries)
+	wantGolden(t, "testdata/ruleset.nft")
+}
+
+func wantGolden(t *testing.T, golden string) {
+	t.Helper()
 	got := ruleset(t)
-	const golden = "testdata/ruleset.nft"
 	if *update {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)

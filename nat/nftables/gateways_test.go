@@ -1,0 +1,152 @@
+package nftables_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/waymark-bgp/waymark/internal/nattest"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/nat/nftables"
+)
+
+// gateways is a plan of a node that has pods that use gateways, and is one.
+func gateways(marks ...uint16) nat.Plan {
+	bank := nat.Policy{
+		Name: "bank", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Destinations: prefixes("203.0.113.0/24", "2001:db8:113::/48"),
+		Selects: true, Pods: []netip.Addr{netip.MustParseAddr("10.244.1.9"), netip.MustParseAddr("fd00:1::9")},
+	}
+	for _, mark := range marks {
+		bank.Via = append(bank.Via, nat.Path{Mark: mark, IPv4: true})
+	}
+	p := plan(bank, registries.Policies[0])
+	p.Exits = []nat.Exit{
+		{Mark: 3, Device: "waymark77", Address: netip.MustParseAddr("192.0.2.9"), First: 1024, Last: 32767},
+		{Mark: 2, Device: "waymark78", Address: netip.MustParseAddr("2001:db8::9"), First: 32768, Last: 65535},
+		{Mark: 4, Device: "waymark79"},
+	}
+	p.Tunnel = nat.Tunnel{Port: 8479, Peers: prefixes("192.0.2.1/32", "192.0.2.2/32", "2001:db8::1/128"), MTU: 1450, Prefix: "waymark"}
+	return p
+}
+
+func TestGoldenGateways(t *testing.T) {
+	flushed(t)
+	apply(t, nftables.New(), gateways(5, 1))
+	wantGolden(t, "testdata/gateways.nft")
+}
+
+// TestAFailoverChangesNoElement: its time does not depend on the number of pods and destinations.
+func TestAFailoverChangesNoElement(t *testing.T) {
+	flushed(t)
+	b := nftables.New()
+	apply(t, b, gateways(5))
+	monitor := nettest.Self.Start(t, "nft", "monitor")
+	nettest.Eventually(t, 5*time.Second, func() error {
+		nettest.Run(t, "nft", "add table inet other; delete table inet other")
+		if !strings.Contains(monitor.Output(), "other") {
+			return fmt.Errorf("nft monitor does not listen yet")
+		}
+		return nil
+	})
+	apply(t, b, gateways(6))
+	nettest.Eventually(t, 5*time.Second, func() error {
+		if !strings.Contains(monitor.Output(), "delete chain inet waymark path5") {
+			return fmt.Errorf("nft monitor does not show the change yet: %s", monitor.Output())
+		}
+		return nil
+	})
+	for line := range strings.Lines(monitor.Output()) {
+		if strings.Contains(line, "element") && !strings.Contains(line, "__") {
+			t.Errorf("changed: %s", line)
+		}
+	}
+}
+
+// TestGatewaysComeAndGo holds plans with and without gateways against a table made from scratch.
+func TestGatewaysComeAndGo(t *testing.T) {
+	flushed(t)
+	b := nftables.New()
+	r := rand.New(rand.NewPCG(7, 8))
+	for i := range 60 {
+		p := randomPlan(r)
+		if r.IntN(3) > 0 {
+			p = randomGateways(r, p)
+		}
+		if result := apply(t, b, p); result.Repaired {
+			t.Fatalf("plan %d: repaired, but nobody else was there", i)
+		}
+		incremental := ruleset(t)
+		if result := apply(t, b, p); result != (nat.Result{}) {
+			t.Fatalf("plan %d: the same again: %+v, want nothing done", i, result)
+		}
+		nettest.Run(t, "nft", "delete table inet waymark")
+		apply(t, nftables.New(), p)
+		if scratch := ruleset(t); objects(scratch) != objects(incremental) {
+			t.Fatalf("plan %d, %v: incremental\n%sfrom scratch\n%s", i, p, incremental, scratch)
+		}
+		if i%10 == 0 {
+			b = nftables.New() // a crash: the next process takes over what is there
+		}
+		apply(t, b, p)
+	}
+}
+
+func randomGateways(r *rand.Rand, p nat.Plan) nat.Plan {
+	p.Tunnel = nat.Tunnel{Port: uint16(8000 + r.IntN(2)), MTU: 1400 + r.IntN(2), Prefix: "waymark", Peers: p.Pods}
+	for i := range p.Policies {
+		if r.IntN(2) == 0 {
+			continue
+		}
+		p.Policies[i].Source = nat.SourceGateway
+		p.Policies[i].Fallback = []nat.Source{nat.SourceDrop, nat.SourceNode, nat.SourcePod}[r.IntN(3)]
+		for mark := range r.IntN(4) {
+			p.Policies[i].Via = append(p.Policies[i].Via, nat.Path{Mark: uint16(1 + mark), IPv4: r.IntN(2) == 0, IPv6: true})
+		}
+	}
+	for i := range r.IntN(3) {
+		exit := nat.Exit{Mark: uint16(2 + i), Device: fmt.Sprint("waymark", i), First: 1024, Last: uint16(32767 + r.IntN(2)*32768)}
+		if r.IntN(2) == 0 {
+			exit.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		}
+		p.Exits = append(p.Exits, exit)
+	}
+	return p
+}
+
+func TestForeignEditsOfGatewaysAreRepaired(t *testing.T) {
+	for _, edit := range []string{
+		"flush chain inet waymark prerouting",
+		"flush chain inet waymark forward; delete chain inet waymark forward",
+		"flush chain inet waymark input",
+		"add element inet waymark peers4 { 172.16.0.1 }",
+		"delete element inet waymark peers6 { 2001:db8::1 }",
+		"flush set inet waymark exits4",
+		"delete element inet waymark class1_via4 { 203.0.113.0/24 }",
+		"add rule inet waymark path5 accept",
+		"delete table inet waymark; add table inet waymark; add chain inet waymark forward { type filter hook input priority 5 ; }",
+	} {
+		t.Run(edit, func(t *testing.T) {
+			flushed(t)
+			b := nftables.New()
+			apply(t, b, gateways(5, 1))
+			want := ruleset(t)
+			noticed := nattest.Watch(t, b, gateways(5, 1))
+			nettest.Run(t, "nft", edit)
+			select {
+			case <-noticed:
+			case <-time.After(time.Second):
+				t.Error("not noticed within a second")
+			}
+			if result := apply(t, b, gateways(5, 1)); !result.Repaired || !result.Changed {
+				t.Errorf("apply: %+v, want repaired and changed", result)
+			}
+			if got := ruleset(t); objects(got) != objects(want) {
+				t.Errorf("repaired to\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
