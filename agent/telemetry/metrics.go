@@ -40,6 +40,10 @@ var (
 	took         = desc("apply_duration_seconds", "Time spent in a stage of the apply, in seconds.", "stage")
 	sourceErrors = desc("source_errors_total", "Number of problems met in the source, each once for each time its file was read.")
 	problems     = desc("problems", "Number of objects, or parts of them, that are not in force for a reason.", "reason")
+	auditFound   = desc("source_audit_findings", "Number of samples of pod traffic that leave with another source than their policy wants (changed), or of which that cannot be told (unknown).", "kind")
+	auditRuns    = desc("source_audit_runs_total", "Number of audits of source addresses.")
+	auditTime    = desc("source_audit_timestamp_seconds", "When source addresses were last audited, in seconds since 1970; 0: never.")
+	auditTook    = desc("source_audit_duration_seconds", "How long the last audit of source addresses took, in seconds.")
 	bfdConnected = desc("bfd_connected", "Whether waymark-bfd is there: 1 or 0.")
 	bfdUp        = desc("bfd_session_up", "Whether the BFD session is up: 1 or 0.", "address")
 	bfdFailures  = desc("bfd_session_failures_total", "Number of times the BFD session has failed, since waymark-bfd has started.", "address")
@@ -97,6 +101,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(problems, float64(n), reason)
 	}
 	gauge(bfdConnected, truth(s.BFD.Connected))
+	audit(s.Audit, gauge)
+	counter(auditRuns, s.Audit.Runs)
+}
+
+func audit(a agent.Audit, gauge func(*prometheus.Desc, float64, ...string)) {
+	unknown, checked := 0, float64(0)
+	for _, f := range a.Findings {
+		if f.Unknown {
+			unknown++
+		}
+	}
+	if !a.Checked.IsZero() {
+		checked = float64(a.Checked.UnixMilli()) / 1000
+	}
+	gauge(auditFound, float64(len(a.Findings)-unknown), "changed")
+	gauge(auditFound, float64(unknown), "unknown")
+	gauge(auditTime, checked)
+	gauge(auditTook, a.Took.Seconds())
 }
 
 func byReason(all []agent.Problem) map[string]int {

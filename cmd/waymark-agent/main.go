@@ -27,6 +27,7 @@ import (
 	"github.com/waymark-bgp/waymark/internal/logformat"
 	"github.com/waymark-bgp/waymark/internal/rundir"
 	"github.com/waymark-bgp/waymark/internal/version"
+	"github.com/waymark-bgp/waymark/nat/audit/host"
 	"github.com/waymark-bgp/waymark/nat/conntrack"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 	"github.com/waymark-bgp/waymark/route/kernel"
@@ -185,6 +186,7 @@ func run(ctx context.Context, o options) error {
 	if metrics != nil {
 		group.Go(func() error { return shows.ServeMetrics(ctx, metrics) })
 	}
+	group.Go(func() error { return (&agent.Auditor{Agent: a, Ask: host.AskAll}).Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
 		return err

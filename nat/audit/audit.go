@@ -16,7 +16,7 @@ import (
 type Packet struct {
 	Source, Destination netip.Addr
 	Protocol            uint8  // IP protocol number
-	Port                uint16 // of the destination; 0: the protocol has none
+	Port                uint16 // of the destination; 0: not known, or the protocol has none
 	In, Out             string // names of the interfaces; empty: not known
 	Mark                uint32
 	DestinationType     string // as the routing table has it: unicast, local, ...; empty: not known
@@ -169,11 +169,16 @@ type Rule struct {
 }
 
 func (r *Rule) String() string {
+	return r.Chain.String() + " " + r.inChain()
+}
+
+// inChain says which rule it is to somebody who knows the chain.
+func (r *Rule) inChain() string {
 	place := fmt.Sprintf("line %d", r.Line)
 	if r.Handle != 0 {
 		place = fmt.Sprintf("handle %d", r.Handle)
 	}
-	return fmt.Sprintf("%s %s (%s): %s", r.Chain, place, r.Owner(), r.Text)
+	return fmt.Sprintf("%s (%s): %s", place, r.Owner(), r.Text)
 }
 
 // Chain of rules; one with a hook is a base chain.
@@ -192,8 +197,9 @@ type Ruleset struct {
 	// postrouting, and it is which source.
 	Prerouting bool
 	Base       []*Chain // of the hook, in any order
-	Chains     map[ChainName]*Chain
-	Unread     []string // what could not be read at all, and why: there may be rules
+	// Load gives a chain that a rule leads to; nil: there is none. Large rulesets are not read where no packet comes.
+	Load   func(ChainName) *Chain
+	Unread []string // what could not be read at all, and why: there may be rules
 }
 
 // Kind of an outcome.

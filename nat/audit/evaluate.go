@@ -214,20 +214,20 @@ func (w *walk) chain(c *Chain, depth int) control {
 		}
 		switch verdict.Do {
 		case Accept:
-			w.step(c.Name.String(), rule.String(), "accepted: ends this base chain, not NAT")
+			w.step(c.Name.String(), rule.inChain(), "accepted: ends this base chain, not NAT")
 			return accepted
 		case Drop:
-			w.step(c.Name.String(), rule.String(), "dropped")
+			w.step(c.Name.String(), rule.inChain(), "dropped")
 			w.end(rule, Outcome{Kind: Dropped})
 			return accepted
 		case Return:
-			w.step(c.Name.String(), rule.String(), "returns")
+			w.step(c.Name.String(), rule.inChain(), "returns")
 			return fellThrough
 		case Jump, Goto:
-			w.step(c.Name.String(), rule.String(), "goes to chain %s", verdict.Chain)
+			w.step(c.Name.String(), rule.inChain(), "goes to chain %s", verdict.Chain)
 			name := c.Name
 			name.Chain = verdict.Chain
-			next := w.rules.Chains[name]
+			next := w.rules.Load(name)
 			if next == nil {
 				w.end(rule, Outcome{Kind: Unknown, Why: "chain " + verdict.Chain + " was not read"})
 				return accepted
@@ -252,7 +252,7 @@ func (w *walk) rule(r *Rule) Verdict {
 				if w.fails(r.Statements[i+1:]) || w.choose(r, 2) == 0 {
 					return Verdict{Do: Continue}
 				}
-				w.step(r.Chain.String(), r.String(), "supposing that it matches, which cannot be told here")
+				w.step(r.Chain.String(), r.inChain(), "supposing that it matches, which cannot be told here")
 			}
 		case Lookup:
 			if verdict := w.lookup(r, s); verdict.Do != Continue {
@@ -273,7 +273,7 @@ func (w *walk) rule(r *Rule) Verdict {
 			return s
 		case Opaque:
 			w.end(r, Outcome{Kind: Unknown, Why: "the rule has a part that is not understood"})
-			w.step(r.Chain.String(), r.String(), "not understood")
+			w.step(r.Chain.String(), r.inChain(), "not understood")
 			return Verdict{Do: Continue}
 		}
 	}
@@ -291,9 +291,9 @@ func (w *walk) setMark(r *Rule, s SetMark) {
 		return
 	}
 	if w.packet.Mark, w.markLost = mark, lost; lost {
-		w.step(r.Chain.String(), r.String(), "changes the mark, to what cannot be told here")
+		w.step(r.Chain.String(), r.inChain(), "changes the mark, to what cannot be told here")
 	} else {
-		w.step(r.Chain.String(), r.String(), "mark becomes 0x%x", mark)
+		w.step(r.Chain.String(), r.inChain(), "mark becomes 0x%x", mark)
 	}
 }
 
@@ -344,7 +344,7 @@ func (w *walk) pick(r *Rule, ways int) int {
 func (w *walk) translate(r *Rule, s Translate) bool {
 	if s.Masquerade {
 		w.end(r, Outcome{Kind: Masqueraded, Interface: w.packet.Out})
-		w.step(r.Chain.String(), r.String(), "masqueraded: %s", w.outcome)
+		w.step(r.Chain.String(), r.inChain(), "masqueraded: %s", w.outcome)
 		return true
 	}
 	var possible []Target
@@ -376,11 +376,11 @@ func (w *walk) translate(r *Rule, s Translate) bool {
 	w.end(r, possible[i].of(was))
 	switch {
 	case w.rules.Prerouting:
-		w.step(r.Chain.String(), r.String(), "destination becomes %s", w.outcome)
+		w.step(r.Chain.String(), r.inChain(), "destination becomes %s", w.outcome)
 	case w.outcome.Kind == Unchanged:
-		w.step(r.Chain.String(), r.String(), "keeps %s by a mapping to itself, which ends NAT", was)
+		w.step(r.Chain.String(), r.inChain(), "keeps %s by a mapping to itself, which ends NAT", was)
 	default:
-		w.step(r.Chain.String(), r.String(), "source becomes %s", w.outcome)
+		w.step(r.Chain.String(), r.inChain(), "source becomes %s", w.outcome)
 	}
 	return true
 }

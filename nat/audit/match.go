@@ -75,6 +75,9 @@ func (w *walk) compare(key Key, r Range) answer {
 		if !p.ports() {
 			return no
 		}
+		if p.Port == 0 {
+			return maybe
+		}
 		return inNumbers(uint64(p.Port), key, r)
 	case InInterface:
 		return inWords(r, p.In)

@@ -6,7 +6,7 @@ import "net/netip"
 type Question struct {
 	Pod, To  netip.Addr
 	Protocol uint8  // IP protocol number
-	Port     uint16 // 0: the protocol has none
+	Port     uint16 // 0: not known, or the protocol has none
 }
 
 // Version is 4 or 6.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/waymark-bgp/waymark/nat/audit"
 	"github.com/waymark-bgp/waymark/nat/audit/command"
@@ -24,64 +25,101 @@ type Rules struct {
 
 const ownTable = "waymark"
 
-// Read reads the rules for IPv4 or IPv6. Translations of destinations may be many: 5,000 Services take a second.
+// Read finds the rules for IPv4 or IPv6. Most of them are read while questions are asked and a packet comes to them, so ctx
+// is to last until then.
 func Read(ctx context.Context, version int, services bool) Rules {
+	r := reader{ctx: ctx, family: map[int]string{4: "ip", 6: "ip6"}[version], tables: map[audit.ChainName]table{}}
 	rules := Rules{
-		Paths:    audit.Ruleset{Prerouting: true, Chains: map[audit.ChainName]*audit.Chain{}},
-		Services: audit.Ruleset{Prerouting: true, Chains: map[audit.ChainName]*audit.Chain{}},
-		Sources:  audit.Ruleset{Chains: map[audit.ChainName]*audit.Chain{}},
+		Paths:    audit.Ruleset{Prerouting: true, Load: r.load},
+		Services: audit.Ruleset{Prerouting: true, Load: r.load},
+		Sources:  audit.Ruleset{Load: r.load},
 	}
-	family := map[int]string{4: "ip", 6: "ip6"}[version]
-	into := map[string]*audit.Ruleset{"postrouting": &rules.Sources}
+	of := map[string]*audit.Ruleset{"postrouting": &rules.Sources}
 	if services {
-		into["prerouting"] = &rules.Services
+		of["prerouting"] = &rules.Services
 	}
 	chains, err := nft.Chains(ctx)
 	switch {
 	case errors.Is(err, command.Missing):
-		rules.Sources.Unread = append(rules.Sources.Unread, "the rules of nftables, because there is no nft command here")
+		rules.Sources.Unread = append(rules.Sources.Unread, "the rules of nftables cannot be read: there is no nft command here")
 	case err != nil:
 		rules.Sources.Unread = append(rules.Sources.Unread, err.Error())
 	}
+	r.names = map[audit.ChainName]bool{}
 	for _, c := range chains {
-		ruleset := into[c.Hook]
+		r.names[audit.ChainName{Family: c.Family, Table: c.Table, Chain: c.Name}] = true
+	}
+	for _, c := range chains {
+		ruleset := of[c.Hook]
 		switch {
-		case c.Hook == "" || c.Family != family && c.Family != "inet":
+		case c.Hook == "" || c.Family != r.family && c.Family != "inet":
 		case c.Table == ownTable && c.Hook == "prerouting" && c.Type == "filter":
-			rules.Paths.Base = append(rules.Paths.Base, nft.Read(ctx, c, rules.Paths.Chains))
+			rules.Paths.Base = append(rules.Paths.Base, r.nft(c))
 		case c.Type == "nat" && ruleset != nil:
-			ruleset.Base = append(ruleset.Base, readNFT(ctx, c, chains, ruleset))
+			ruleset.Base = append(ruleset.Base, r.base(c))
 		case c.Type != "nat" && slices.Contains([]string{"prerouting", "forward", "postrouting"}, c.Hook):
 			rules.NotFollowed = append(rules.NotFollowed, fmt.Sprintf("%s table %s chain %s (%s, priority %d)", c.Family, c.Table, c.Name, c.Hook, c.Priority))
 		}
 	}
-	for hook, name := range map[string]string{"postrouting": "POSTROUTING", "prerouting": "PREROUTING"} {
-		ruleset := into[hook]
-		if ruleset == nil {
-			continue
-		}
-		legacy, err := iptables.ReadLegacy(ctx, family, name, ruleset.Chains)
+	legacy, err := iptables.Legacy(ctx, r.family)
+	for hook, ruleset := range of {
 		if err != nil {
 			ruleset.Unread = append(ruleset.Unread, err.Error())
 		}
 		if legacy != nil {
-			ruleset.Base = append(ruleset.Base, legacy)
+			r.tables[audit.ChainName{Tool: legacy.Tool(), Family: r.family, Table: "nat"}] = legacy
+			ruleset.Base = append(ruleset.Base, legacy.Base(strings.ToUpper(hook)))
 		}
 	}
 	return rules
 }
 
-// readNFT reads a chain by iptables if that has made it, because nft does not understand all of what that writes.
-func readNFT(ctx context.Context, c nft.Chain, all []nft.Chain, into *audit.Ruleset) *audit.Chain {
-	if c.Family != "inet" && c.Table == "nat" && (c.Name == "POSTROUTING" || c.Name == "PREROUTING") {
-		isChain := func(name string) bool {
-			return slices.ContainsFunc(all, func(o nft.Chain) bool { return o.Name == name && o.Table == c.Table && o.Family == c.Family })
-		}
-		if base, err := iptables.ReadNFT(ctx, c.Family, c.Name, c.Priority, isChain, into.Chains); err == nil {
-			return base
-		}
+// table reads chains.
+type table interface {
+	Chain(name string) *audit.Chain
+}
+
+type reader struct {
+	ctx    context.Context
+	family string
+	names  map[audit.ChainName]bool  // of all chains of nftables, without tool
+	tables map[audit.ChainName]table // by the name of a chain without the chain
+}
+
+func (r *reader) load(name audit.ChainName) *audit.Chain {
+	chain := name.Chain
+	name.Chain = ""
+	if t := r.tables[name]; t != nil {
+		return t.Chain(chain)
 	}
-	return nft.Read(ctx, c, into.Chains)
+	return nil
+}
+
+// base reads a chain by iptables if that has made it, because nft does not understand all of what that writes.
+func (r *reader) base(c nft.Chain) *audit.Chain {
+	if c.Family == "inet" || c.Table != "nat" || c.Name != strings.ToUpper(c.Hook) {
+		return r.nft(c)
+	}
+	t := iptables.NFT(r.ctx, c.Family, func(name string) bool {
+		return r.names[audit.ChainName{Family: c.Family, Table: c.Table, Chain: name}]
+	})
+	base := t.Base(c.Name)
+	if base.Unread != "" {
+		return r.nft(c) // there is no iptables here, or another program has written rules that iptables does not understand
+	}
+	base.Priority = c.Priority
+	r.tables[audit.ChainName{Tool: t.Tool(), Family: c.Family, Table: c.Table}] = t
+	return base
+}
+
+func (r *reader) nft(c nft.Chain) *audit.Chain {
+	id := audit.ChainName{Tool: nft.Tool, Family: c.Family, Table: c.Table}
+	t, ok := r.tables[id].(*nft.Table)
+	if !ok {
+		t = nft.NewTable(r.ctx, c.Family, c.Table)
+		r.tables[id] = t
+	}
+	return t.Base(c)
 }
 
 // AskAll reads the rules and answers all questions. What cannot be answered is Unknown, and says why.

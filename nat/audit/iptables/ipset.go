@@ -48,13 +48,13 @@ func (p *parser) set(not bool, name, dimensions string) {
 	p.matches = append(p.matches, m)
 }
 
-func (r *reader) ipset(name string) *ipset {
-	if known := r.sets[name]; known != nil {
+func (t *Table) ipset(name string) *ipset {
+	if known := t.sets[name]; known != nil {
 		return known
 	}
 	set := &ipset{}
-	r.sets[name] = set
-	out, err := command.Output(r.ctx, "ipset", "save", name)
+	t.sets[name] = set
+	out, err := command.Output(t.ctx, "ipset", "save", name)
 	set.unread = err != nil
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)

@@ -3,8 +3,6 @@
 package iptables
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -28,28 +26,28 @@ func program(kind, family string) string {
 	return "iptables-" + kind
 }
 
-// ReadNFT reads a built-in chain of the nat table that iptables-nft has made, and all that it leads to, into chains. isChain
-// tells which names are chains of the table.
-func ReadNFT(ctx context.Context, family, base string, priority int, isChain func(string) bool, chains map[audit.ChainName]*audit.Chain) (*audit.Chain, error) {
-	tool := program("nft", family)
-	r := reader{ctx: ctx, tool: tool, family: family, isChain: isChain, chains: chains, sets: map[string]*ipset{}}
-	r.lines = func(chain string) ([]string, error) {
-		out, err := command.Output(ctx, tool, "-w", "-t", table, "-S", chain)
-		if err != nil {
-			return nil, err
-		}
-		return slices.Collect(strings.Lines(string(out))), nil
-	}
-	c, err := r.read(base)
-	if c != nil {
-		c.Priority = priority
-	}
-	return c, err
+// Table reads chains of a nat table when they are asked for, each once.
+type Table struct {
+	ctx          context.Context
+	tool, family string
+	isChain      func(string) bool
+	lines        func(chain string) ([]string, error)
+	chains       map[string]*audit.Chain
+	sets         map[string]*ipset
 }
 
-// ReadLegacy reads a built-in chain of the legacy nat table, and all that it leads to, into chains; nil: the table is not in
-// use. To ask iptables itself would load it.
-func ReadLegacy(ctx context.Context, family, base string, chains map[audit.ChainName]*audit.Chain) (*audit.Chain, error) {
+// NFT is the table that iptables-nft has made. It reads while ctx lasts; isChain tells which names are chains of the table.
+func NFT(ctx context.Context, family string, isChain func(string) bool) *Table {
+	tool := program("nft", family)
+	lines := func(chain string) ([]string, error) {
+		out, err := command.Output(ctx, tool, "-w", "-t", table, "-S", chain)
+		return slices.Collect(strings.Lines(string(out))), err
+	}
+	return &Table{ctx, tool, family, isChain, lines, map[string]*audit.Chain{}, map[string]*ipset{}}
+}
+
+// Legacy is the table of legacy iptables; nil: it is not in use. To ask iptables itself would load it.
+func Legacy(ctx context.Context, family string) (*Table, error) {
 	names, err := os.ReadFile("/proc/thread-self/net/" + family + "_tables_names")
 	if err != nil || !slices.Contains(strings.Fields(string(names)), table) {
 		return nil, nil // no legacy iptables in this kernel, or no nat table
@@ -60,63 +58,51 @@ func ReadLegacy(ctx context.Context, family, base string, chains map[audit.Chain
 		return nil, fmt.Errorf("legacy iptables has a nat table that cannot be read: %w", err)
 	}
 	byChain := map[string][]string{}
-	for scanner := bufio.NewScanner(bytes.NewReader(out)); scanner.Scan(); {
-		line := scanner.Text()
-		switch name, _, _ := strings.Cut(strings.TrimPrefix(line, "-A "), " "); {
-		case strings.HasPrefix(line, "-A "):
+	for line := range strings.Lines(string(out)) {
+		if rule, ok := strings.CutPrefix(line, "-A "); ok {
+			name, _, _ := strings.Cut(rule, " ")
 			byChain[name] = append(byChain[name], line)
-		case strings.HasPrefix(line, ":"):
-			// ":POSTROUTING ACCEPT [0:0]"
-			byChain[name[1:]] = []string{"-P " + strings.TrimPrefix(line, ":")}
+		} else if head, ok := strings.CutPrefix(line, ":"); ok { // ":POSTROUTING ACCEPT [0:0]"
+			name, _, _ := strings.Cut(head, " ")
+			byChain[name] = []string{"-P " + head}
 		}
 	}
-	r := reader{ctx: ctx, tool: tool, family: family, chains: chains, sets: map[string]*ipset{}}
-	r.isChain = func(name string) bool { return byChain[name] != nil }
-	r.lines = func(chain string) ([]string, error) { return byChain[chain], nil }
-	c, err := r.read(base)
-	if c != nil {
-		c.Priority = priorities[base]
-	}
-	return c, err
+	isChain := func(name string) bool { return byChain[name] != nil }
+	lines := func(chain string) ([]string, error) { return byChain[chain], nil }
+	return &Table{ctx, tool, family, isChain, lines, map[string]*audit.Chain{}, map[string]*ipset{}}, nil
 }
 
-type reader struct {
-	ctx          context.Context
-	tool, family string
-	isChain      func(string) bool
-	lines        func(chain string) ([]string, error)
-	chains       map[audit.ChainName]*audit.Chain
-	sets         map[string]*ipset
+// Tool is the name of the tool in chain names.
+func (t *Table) Tool() string { return t.tool }
+
+// Base is a built-in chain. Priority is that of legacy iptables, unless the caller knows better.
+func (t *Table) Base(name string) *audit.Chain {
+	c := t.Chain(name)
+	c.Priority = priorities[name]
+	return c
 }
 
-func (r *reader) read(name string) (*audit.Chain, error) {
-	id := audit.ChainName{Tool: r.tool, Family: r.family, Table: table, Chain: name}
-	if known := r.chains[id]; known != nil {
-		return known, nil
+// Chain reads a chain. One that cannot be read is unread.
+func (t *Table) Chain(name string) *audit.Chain {
+	if known := t.chains[name]; known != nil {
+		return known
 	}
-	lines, err := r.lines(name)
+	c := &audit.Chain{Name: audit.ChainName{Tool: t.tool, Family: t.family, Table: table, Chain: name}}
+	t.chains[name] = c
+	lines, err := t.lines(name)
 	if err != nil {
-		return nil, err
+		c.Unread = err.Error()
 	}
-	c := &audit.Chain{Name: id}
-	r.chains[id] = c
 	for _, line := range lines {
 		line = strings.TrimSpace(line)
 		if policy, ok := strings.CutPrefix(line, "-P "); ok {
 			c.Drops = strings.HasPrefix(policy, name+" DROP")
 		}
-		if !strings.HasPrefix(line, "-A ") {
-			continue
-		}
-		statements, target := r.rule(words(line)[2:])
-		c.Rules = append(c.Rules, audit.Rule{Chain: id, Line: len(c.Rules) + 1, Text: line, Statements: statements})
-		if target != "" {
-			if _, err := r.read(target); err != nil {
-				return nil, err
-			}
+		if strings.HasPrefix(line, "-A ") {
+			c.Rules = append(c.Rules, audit.Rule{Chain: c.Name, Line: len(c.Rules) + 1, Text: line, Statements: t.rule(words(line)[2:])})
 		}
 	}
-	return c, nil
+	return c
 }
 
 // words splits a line as iptables quotes it.

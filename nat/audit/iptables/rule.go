@@ -13,27 +13,26 @@ var protocols = map[string]uint64{
 	"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132, "udplite": 136,
 }
 
-// rule translates the words of a rule, and names the chain that it leads to, if it does.
-func (r *reader) rule(words []string) (statements []audit.Statement, chain string) {
-	p := parser{reader: r, words: words}
+// rule translates the words of a rule.
+func (t *Table) rule(words []string) []audit.Statement {
+	p := parser{Table: t, words: words}
 	for len(p.words) > 0 && !p.lost {
 		p.option()
 	}
 	if p.lost {
 		// Some option is not understood: it may be of a match or of the target. What was understood still excludes.
-		return append(p.matches, audit.Uncertain{}, audit.Opaque{}), ""
+		return append(p.matches, audit.Uncertain{}, audit.Opaque{})
 	}
-	return append(p.matches, p.target...), p.chain
+	return append(p.matches, p.target...)
 }
 
 // parser goes through the words of a rule.
 type parser struct {
-	*reader
+	*Table
 	words   []string
 	modules []string
 	matches []audit.Statement
 	target  []audit.Statement
-	chain   string
 	lost    bool
 }
 
@@ -231,7 +230,6 @@ func (p *parser) jump(isGoto bool, name string) {
 		if isGoto {
 			do = audit.Goto
 		}
-		p.chain = name
 		verdict(audit.Verdict{Do: do, Chain: name})
 		return
 	case name == "ACCEPT":

@@ -15,32 +15,32 @@ var protocols = map[string]uint8{
 }
 
 // statements translates the expressions of a rule.
-func (r *reader) statements(expr []map[string]json.RawMessage) []audit.Statement {
+func (t *Table) statements(expr []map[string]json.RawMessage) []audit.Statement {
 	var list []audit.Statement
 	for _, e := range expr {
 		for kind, raw := range e {
 			var body any
 			_ = json.Unmarshal(raw, &body) // the decoder has checked it
-			list = append(list, r.statement(kind, body)...)
+			list = append(list, t.statement(kind, body)...)
 		}
 	}
 	return list
 }
 
-func (r *reader) statement(kind string, body any) []audit.Statement {
+func (t *Table) statement(kind string, body any) []audit.Statement {
 	if verdict, ok := verdictOf(kind, body); ok {
 		return []audit.Statement{verdict}
 	}
 	fields, _ := body.(map[string]any)
 	switch kind {
 	case "match":
-		return []audit.Statement{r.match(fields)}
+		return []audit.Statement{t.match(fields)}
 	case "vmap":
-		return []audit.Statement{r.vmap(fields)}
+		return []audit.Statement{t.vmap(fields)}
 	case "mangle":
-		return r.mangle(fields)
+		return t.mangle(fields)
 	case "snat", "dnat":
-		return []audit.Statement{r.translate(fields)}
+		return []audit.Statement{t.translate(fields)}
 	case "masquerade":
 		return []audit.Statement{audit.Translate{Masquerade: true}}
 	case "counter", "log", "comment", "meter", "set", "last":
@@ -71,7 +71,7 @@ func verdictOf(kind string, body any) (audit.Verdict, bool) {
 	return audit.Verdict{}, false
 }
 
-func (r *reader) match(m map[string]any) audit.Statement {
+func (t *Table) match(m map[string]any) audit.Statement {
 	keys := keysOf(m["left"])
 	op, _ := m["op"].(string)
 	right := m["right"]
@@ -79,7 +79,7 @@ func (r *reader) match(m map[string]any) audit.Statement {
 	ok := true
 	switch op {
 	case "==", "!=", "in":
-		in, ok = r.set(right, op == "in")
+		in, ok = t.set(right, op == "in")
 	case "<", ">", "<=", ">=":
 		n, isNumber := right.(float64)
 		if ok = isNumber && len(keys) == 1; ok {
@@ -119,7 +119,7 @@ func beyond(op string, n uint64) audit.Range {
 }
 
 // set is the right side of a comparison. Flags are alternatives if they are compared by "in".
-func (r *reader) set(right any, flags bool) (audit.Set, bool) {
+func (t *Table) set(right any, flags bool) (audit.Set, bool) {
 	var elements []any
 	switch v := right.(type) {
 	case []any:
@@ -129,7 +129,7 @@ func (r *reader) set(right any, flags bool) (audit.Set, bool) {
 		elements = v
 	default:
 		var ok bool
-		if elements, ok = r.elements(right); !ok {
+		if elements, ok = t.elements(right); !ok {
 			if s, isString := right.(string); isString && len(s) > 0 && s[0] == '@' {
 				return nil, false
 			}
@@ -147,9 +147,9 @@ func (r *reader) set(right any, flags bool) (audit.Set, bool) {
 	return in, true
 }
 
-func (r *reader) vmap(v map[string]any) audit.Statement {
+func (t *Table) vmap(v map[string]any) audit.Statement {
 	keys := keysOf(v["key"])
-	elements, ok := r.elements(v["data"])
+	elements, ok := t.elements(v["data"])
 	lookup := audit.Lookup{Keys: keys}
 	for _, e := range elements {
 		pair, isPair := e.([]any)
@@ -185,7 +185,7 @@ func wild(key []audit.Range) int {
 }
 
 // mangle is a change of the packet or of its connection.
-func (r *reader) mangle(m map[string]any) []audit.Statement {
+func (t *Table) mangle(m map[string]any) []audit.Statement {
 	key := keysOf(m["key"])[0]
 	about, _ := m["key"].(map[string]any)
 	_, ofConnection := about["ct"]
@@ -238,23 +238,23 @@ func markOf(value any) audit.SetMark {
 	return unknown
 }
 
-func (r *reader) translate(t map[string]any) audit.Statement {
+func (t *Table) translate(nat map[string]any) audit.Statement {
 	var s audit.Translate
-	switch t["family"] {
+	switch nat["family"] {
 	case "ip":
 		s.Version = 4
 	case "ip6":
 		s.Version = 6
 	}
-	if r.base.Family == "ip6" {
+	if t.family == "ip6" {
 		s.Version = 6
 	}
-	addr, isMap := t["addr"].(map[string]any)
+	addr, isMap := nat["addr"].(map[string]any)
 	lookup, isLookup := addr["map"].(map[string]any)
 	payload, isPayload := addr["payload"].(map[string]any)
 	switch {
 	case isMap && isLookup:
-		elements, ok := r.elements(lookup["data"])
+		elements, ok := t.elements(lookup["data"])
 		if !ok {
 			return audit.Opaque{}
 		}
@@ -265,7 +265,7 @@ func (r *reader) translate(t map[string]any) audit.Statement {
 				return audit.Opaque{}
 			}
 			key, good := rangesOf(pair[0])
-			target, understood := targetOf(pair[1], t["type_flags"] == "prefix" || t["flags"] == "netmap")
+			target, understood := targetOf(pair[1], nat["type_flags"] == "prefix" || nat["flags"] == "netmap")
 			if !good || !understood {
 				return audit.Opaque{}
 			}
@@ -275,14 +275,14 @@ func (r *reader) translate(t map[string]any) audit.Statement {
 		slices.SortStableFunc(s.Targets, func(a, b audit.Target) int { return wild(a.Key) - wild(b.Key) })
 	case isMap && isPayload && payload["field"] == "saddr":
 		s.Targets = []audit.Target{{}}
-	case t["addr"] == nil:
+	case nat["addr"] == nil:
 		return audit.Opaque{} // the port alone
 	default:
-		target, ok := targetOf(t["addr"], t["type_flags"] == "prefix" || t["flags"] == "netmap")
+		target, ok := targetOf(nat["addr"], nat["type_flags"] == "prefix" || nat["flags"] == "netmap")
 		if !ok {
 			return audit.Opaque{}
 		}
-		if port, isNumber := t["port"].(float64); isNumber {
+		if port, isNumber := nat["port"].(float64); isNumber {
 			target.Port = uint16(port)
 		}
 		s.Targets = []audit.Target{target}

@@ -54,7 +54,7 @@ type set struct {
 	Elem []any `json:"elem"`
 }
 
-// list runs nft list and gives each object of the answer.
+// list runs nft list and gives each object of the answet.
 func list(ctx context.Context, each func(object), words ...string) error {
 	out, err := command.Output(ctx, "nft", append([]string{"-j", "-a", "list"}, words...)...)
 	if err != nil {
@@ -76,37 +76,42 @@ func list(ctx context.Context, each func(object), words ...string) error {
 	return nil
 }
 
-// Read reads a base chain and all that it leads to into chains. What cannot be read is there as unread.
-func Read(ctx context.Context, base Chain, chains map[audit.ChainName]*audit.Chain) *audit.Chain {
-	r := reader{ctx: ctx, base: base, chains: chains, sets: map[string][]any{}}
-	first := r.read(base.Name)
-	first.Priority, first.Drops = base.Priority, base.Policy == "drop"
-	return first
+// Table reads chains of a table when they are asked for, each once.
+type Table struct {
+	ctx          context.Context
+	family, name string
+	chains       map[string]*audit.Chain
+	sets         map[string][]any
 }
 
-// reader reads from one table.
-type reader struct {
-	ctx    context.Context
-	base   Chain
-	chains map[audit.ChainName]*audit.Chain
-	sets   map[string][]any
+// NewTable makes a table that reads while ctx lasts.
+func NewTable(ctx context.Context, family, name string) *Table {
+	return &Table{ctx: ctx, family: family, name: name, chains: map[string]*audit.Chain{}, sets: map[string][]any{}}
 }
 
-func (r *reader) read(name string) *audit.Chain {
-	id := audit.ChainName{Tool: Tool, Family: r.base.Family, Table: r.base.Table, Chain: name}
-	if known := r.chains[id]; known != nil {
+// Base is a base chain as List has given it.
+func (t *Table) Base(c Chain) *audit.Chain {
+	base := t.Chain(c.Name)
+	base.Priority, base.Drops = c.Priority, c.Policy == "drop"
+	return base
+}
+
+// Chain reads a chain. One that cannot be read is unread.
+func (t *Table) Chain(name string) *audit.Chain {
+	if known := t.chains[name]; known != nil {
 		return known
 	}
+	id := audit.ChainName{Tool: Tool, Family: t.family, Table: t.name, Chain: name}
 	c := &audit.Chain{Name: id}
-	r.chains[id] = c
+	t.chains[name] = c
 	where := []string{"chain", id.Family, id.Table, id.Chain}
-	texts, err := r.texts(where)
+	texts, err := t.texts(where)
 	if err != nil {
 		c.Unread = err.Error()
 		return c
 	}
 	var rules []rule
-	if err := list(r.ctx, func(o object) {
+	if err := list(t.ctx, func(o object) {
 		if o.Rule != nil {
 			rules = append(rules, *o.Rule)
 		}
@@ -117,18 +122,15 @@ func (r *reader) read(name string) *audit.Chain {
 	for i, from := range rules {
 		c.Rules = append(c.Rules, audit.Rule{
 			Chain: id, Handle: from.Handle, Line: i + 1, Text: texts[fmt.Sprint(from.Handle)],
-			Statements: r.statements(from.Expr),
+			Statements: t.statements(from.Expr),
 		})
-	}
-	for _, next := range targets(c) {
-		r.read(next)
 	}
 	return c
 }
 
 // texts are the rules of a chain as people read them, by handle.
-func (r *reader) texts(where []string) (map[string]string, error) {
-	out, err := command.Output(r.ctx, "nft", append([]string{"-a", "list"}, where...)...)
+func (t *Table) texts(where []string) (map[string]string, error) {
+	out, err := command.Output(t.ctx, "nft", append([]string{"-a", "list"}, where...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -150,55 +152,32 @@ func (r *reader) texts(where []string) (map[string]string, error) {
 	return texts, nil
 }
 
-// targets are the chains that a chain leads to.
-func targets(c *audit.Chain) []string {
-	var names []string
-	add := func(v audit.Verdict) {
-		if v.Chain != "" {
-			names = append(names, v.Chain)
-		}
-	}
-	for _, rule := range c.Rules {
-		for _, statement := range rule.Statements {
-			switch s := statement.(type) {
-			case audit.Verdict:
-				add(s)
-			case audit.Lookup:
-				for _, e := range s.Entries {
-					add(e.Verdict)
-				}
-			}
-		}
-	}
-	return names
-}
-
 // elements of a set or map, given by its name or by itself.
-func (r *reader) elements(from any) ([]any, bool) {
+func (t *Table) elements(from any) ([]any, bool) {
 	switch v := from.(type) {
 	case string:
 		name, named := strings.CutPrefix(v, "@")
 		if !named {
 			return nil, false
 		}
-		if known, ok := r.sets[name]; ok {
+		if known, ok := t.sets[name]; ok {
 			return known, known != nil
 		}
 		elements := []any{}
 		read := func(kind string) error {
-			return list(r.ctx, func(o object) {
+			return list(t.ctx, func(o object) {
 				if o.Set != nil {
 					elements = append(elements, o.Set.Elem...)
 				}
 				if o.Map != nil {
 					elements = append(elements, o.Map.Elem...)
 				}
-			}, kind, r.base.Family, r.base.Table, name)
+			}, kind, t.family, t.name, name)
 		}
 		if read("map") != nil && read("set") != nil {
 			elements = nil
 		}
-		r.sets[name] = elements
+		t.sets[name] = elements
 		return elements, elements != nil
 	case map[string]any:
 		if elements, ok := v["set"].([]any); ok {
