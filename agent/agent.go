@@ -248,6 +248,7 @@ func (a *Agent) pass(ctx context.Context, why Trigger, remembered Remembered) {
 	a.report()
 	a.apply(ctx, host, remembered)
 	a.settleGateways()
+	a.handOver(now)
 	a.watchPaths() // after BGP has told a peer that it is removed: else the peer takes it for a failure of the path
 	a.publish()
 }

@@ -42,6 +42,7 @@ type Choice struct {
 	Gateway string    `json:"gateway,omitempty"` // node; empty: none is alive
 	Term    int64     `json:"term"`              // of the list that it was chosen from
 	Since   time.Time `json:"since"`
+	Before  string    `json:"before,omitempty"` // the gateway before this one: it may have connections still
 	// Failovers counts the changes that were not the controller's.
 	Failovers int64 `json:"failovers,omitempty"`
 }

@@ -68,6 +68,8 @@ type GatewayState struct {
 const (
 	firstPort, lastPort = 1024, 65535 // that SNAT gives out
 	maxRank             = 9
+	// handOverTime is how long the nodes wait with a planned change of gateway: all gateways have learned of it by then.
+	handOverTime = time.Second
 )
 
 // use is an egress address with what this node has to do with it.
@@ -209,7 +211,7 @@ func (u *use) choose(f EgressFacts) {
 	u.choice.Term = u.Term
 	u.choice.Gateway = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {
-		u.choice.Since = f.Now
+		u.choice.Since, u.choice.Before = f.Now, before.Gateway
 		if before.Gateway != "" && before.Term == u.Term {
 			u.choice.Failovers++
 		}
@@ -225,8 +227,20 @@ func (u *use) owner() *GatewayState {
 	return &u.states[i]
 }
 
-// partner is the other gateway that may have connections which this node does not know: of the owner's, the one that is
-// leaving and finishes its own; of all others', the owner.
+// sends is the gateway that new connections go to: the owner, but a while after a planned change still the one before it. So
+// the gateways know of the change first, and hand each other what the other one may have.
+func (u *use) sends(now time.Time) *GatewayState {
+	if now.Sub(u.choice.Since) < handOverTime {
+		i := slices.IndexFunc(u.states, func(g GatewayState) bool { return g.Node == u.choice.Before && g.Health == Alive })
+		if i >= 0 {
+			return &u.states[i]
+		}
+	}
+	return u.owner()
+}
+
+// partner is the other gateway that may have connections which this node does not know: of the owner's, the one before it,
+// or one that is leaving; of all others', the owner.
 func (u *use) partner(self string) netip.Addr {
 	owner := u.owner()
 	switch {
@@ -235,12 +249,17 @@ func (u *use) partner(self string) netip.Addr {
 	case owner.Node != self:
 		return owner.Address
 	}
+	partner := netip.Addr{}
 	for _, g := range u.states {
-		if g.Node != self && g.Leaving && g.Health != Dead {
+		switch {
+		case g.Node == self || g.Health == Dead:
+		case g.Node == u.choice.Before:
 			return g.Address
+		case g.Leaving && !partner.IsValid():
+			partner = g.Address
 		}
 	}
-	return netip.Addr{}
+	return partner
 }
 
 // ports of SNAT. The owner by the list and the one that has taken over from it use different halves, and so do owners that
@@ -340,7 +359,7 @@ func (d *decision) via(p *v1alpha1.EgressPolicy) []nat.Path {
 	var paths []nat.Path
 	for _, vni := range slices.Sorted(maps.Keys(d.uses)) {
 		u := d.uses[vni]
-		owner := u.owner()
+		owner := u.sends(d.facts.Egress.Now)
 		if !slices.Contains(u.policies, p.Name) || owner == nil {
 			continue
 		}

@@ -58,6 +58,18 @@ func (a *Agent) settleGateways() {
 	}
 }
 
+// handOver looks again when a planned change of gateway is to take new connections with it.
+func (a *Agent) handOver(now time.Time) {
+	if a.plan.Egress == nil {
+		return
+	}
+	for _, choice := range a.plan.Egress.Choices {
+		if left := handOverTime - now.Sub(choice.Since); choice.Before != "" && left > 0 {
+			a.lookAgain(left)
+		}
+	}
+}
+
 // leadOut puts tunnels and source addresses into force. A packet that is marked for a tunnel always finds it, and what a dead
 // gateway had is decided anew only when that leads elsewhere.
 func (a *Agent) leadOut(ctx context.Context) error {
