@@ -258,7 +258,8 @@ func TestPortOfAnotherDaemonForGuests(t *testing.T) {
 	listening(t, 4784, 1)
 }
 
-// More peers than can be held: the others are refused, those that are there stay, and all end when they are not wanted.
+// More peers than can be held: the others are refused, those that are there stay. When they are not wanted any more, each
+// hears of it, over a link that is slower than they are many.
 func TestTooManyGuests(t *testing.T) {
 	ns, _ := simple(t)
 	ns.IP(t, "route add local 198.18.0.0/16 dev lo")
@@ -288,16 +289,29 @@ func TestTooManyGuests(t *testing.T) {
 		time.Sleep(time.Millisecond) // no more at a time than the sockets take
 	}
 	guestsAre(t, s, 3*time.Second, 0, maxPassive)
-	if got := s.Status().Dropped[bfd.TooManySessions]; got != more {
-		t.Errorf("%d are refused, want %d", got, more)
-	}
+	nettest.Eventually(t, time.Second, func() error {
+		if got := s.Status().Dropped[bfd.TooManySessions]; got != more {
+			return fmt.Errorf("%d are refused, want %d", got, more)
+		}
+		return nil
+	})
+	nettest.Run(t, "tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "20mbit", "burst", "20k", "limit", "10m")
+	// AdminDown is 0 in the first two bits of the second byte behind the UDP header.
+	ns.Run(t, "nft", "table inet test { chain in { type filter hook input priority 0; udp dport 4784 @th,72,2 0 counter; }; }")
 	configure(t, s, bfd.Config{})
-	guestsAre(t, s, time.Second, 0, 0)
-	nettest.Eventually(t, 3*time.Second, func() error {
+	guestsAre(t, s, 3*time.Second, 0, 0)
+	nettest.Eventually(t, 10*time.Second, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if n := len(s.leaving); n > 0 {
 			return fmt.Errorf("%d are still leaving", n)
+		}
+		return nil
+	})
+	const farewells = 5
+	nettest.Eventually(t, 3*time.Second, func() error {
+		if want, out := fmt.Sprintf("packets %d ", farewells*maxPassive), ns.Run(t, "nft", "list table inet test"); !strings.Contains(out, want) {
+			return fmt.Errorf("want %q: %s", want, out)
 		}
 		return nil
 	})

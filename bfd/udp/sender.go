@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -44,18 +45,29 @@ func (s *Speaker) enqueue(sess *session, p bfd.Packet) error {
 
 // flush sends what waits.
 func (s *Speaker) flush(out *sender) {
+	patient := true
 	for done := 0; done < len(out.queue); {
 		n, err := out.batch.send(out.fd, done, len(out.queue)-done)
 		for range n {
 			s.sent(out.queue[done], nil)
 			done++
 		}
-		if err != nil {
+		switch {
+		case err == unix.EAGAIN && patient:
+			patient = out.drained()
+		case err != nil:
 			s.sent(out.queue[done], fmt.Errorf("send to %s: %w", out.queue[done].config.Peer, err))
 			done++
 		}
 	}
 	out.queue = out.queue[:0]
+}
+
+// drained waits a little for room in the socket's buffer: thousands of sessions that end together say so together.
+func (out *sender) drained() bool {
+	wait := unix.NsecToTimespec(int64(10 * time.Millisecond))
+	n, _ := unix.Ppoll([]unix.PollFd{{Fd: int32(out.fd), Events: unix.POLLOUT}}, &wait, nil)
+	return n > 0
 }
 
 func (out *sender) open() error {
@@ -75,8 +87,6 @@ func (out *sender) open() error {
 		_ = unix.Close(fd)
 		return fmt.Errorf("open a socket for BFD: %w", err)
 	}
-	// Room for a packet of each of many sessions that end together; without the privilege the default must do.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)
 	out.fd = fd
 	return nil
 }
