@@ -95,7 +95,8 @@ func explore(rules Ruleset, base []*Chain, p Packet) Result {
 	for runs := 0; len(open) > 0; runs++ {
 		way := open[len(open)-1]
 		open = open[:len(open)-1]
-		w := &walk{rules: rules, packet: p, way: way}
+		// Before routing nobody has marked the new connection yet; afterwards somebody may have.
+		w := &walk{rules: rules, packet: p, way: way, connLost: !rules.Prerouting}
 		w.run(base)
 		if first == nil {
 			first, result = w, Result{Outcome: w.outcome, Steps: w.steps, Possible: []Outcome{w.outcome}}

@@ -45,10 +45,6 @@ func Read(ctx context.Context, version int, services bool) Rules {
 	case err != nil:
 		rules.Sources.Unread = append(rules.Sources.Unread, err.Error())
 	}
-	r.names = map[audit.ChainName]bool{}
-	for _, c := range chains {
-		r.names[audit.ChainName{Family: c.Family, Table: c.Table, Chain: c.Name}] = true
-	}
 	for _, c := range chains {
 		ruleset := of[c.Hook]
 		switch {
@@ -57,6 +53,8 @@ func Read(ctx context.Context, version int, services bool) Rules {
 			rules.Paths.Base = append(rules.Paths.Base, r.nft(c))
 		case c.Type == "nat" && ruleset != nil:
 			ruleset.Base = append(ruleset.Base, r.base(c))
+		case c.Type == "nat" && c.Hook == "prerouting" && c.Table == "nat":
+			rules.addOwn(r.base(c))
 		case c.Type != "nat" && slices.Contains([]string{"prerouting", "forward", "postrouting"}, c.Hook):
 			rules.NotFollowed = append(rules.NotFollowed, fmt.Sprintf("%s table %s chain %s (%s, priority %d)", c.Family, c.Table, c.Name, c.Hook, c.Priority))
 		}
@@ -71,7 +69,19 @@ func Read(ctx context.Context, version int, services bool) Rules {
 			ruleset.Base = append(ruleset.Base, legacy.Base(strings.ToUpper(hook)))
 		}
 	}
+	if legacy != nil && !services {
+		rules.addOwn(legacy.Base("PREROUTING"))
+	}
 	return rules
+}
+
+// addOwn adds of a chain before routing what is Waymark's, which chooses egress gateways there if it works by iptables.
+func (r *Rules) addOwn(c *audit.Chain) {
+	own := *c
+	own.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(rule audit.Rule) bool { return rule.Owner() != ownTable })
+	if len(own.Rules) > 0 {
+		r.Paths.Base = append(r.Paths.Base, &own)
+	}
 }
 
 // table reads chains.
@@ -82,7 +92,6 @@ type table interface {
 type reader struct {
 	ctx    context.Context
 	family string
-	names  map[audit.ChainName]bool  // of all chains of nftables, without tool
 	tables map[audit.ChainName]table // by the name of a chain without the chain
 }
 
@@ -100,9 +109,7 @@ func (r *reader) base(c nft.Chain) *audit.Chain {
 	if c.Family == "inet" || c.Table != "nat" || c.Name != strings.ToUpper(c.Hook) {
 		return r.nft(c)
 	}
-	t := iptables.NFT(r.ctx, c.Family, func(name string) bool {
-		return r.names[audit.ChainName{Family: c.Family, Table: c.Table, Chain: name}]
-	})
+	t := iptables.NFT(r.ctx, c.Family)
 	base := t.Base(c.Name)
 	if base.Unread != "" {
 		return r.nft(c) // there is no iptables here, or another program has written rules that iptables does not understand
@@ -202,11 +209,8 @@ func precede(a *audit.Answer, rules audit.Ruleset, p *audit.Packet) {
 			a.Result, a.Steps = result, append(a.Steps, result.Steps...)
 			return
 		}
-		if i := slices.IndexFunc(known, func(o audit.Outcome) bool { return o.Kind == audit.Translated }); i >= 0 {
-			outcome = known[i]
-		} else {
-			outcome = known[0]
-		}
+		i := slices.IndexFunc(known, func(o audit.Outcome) bool { return o.Kind == audit.Translated || o.Mark != p.Mark })
+		outcome = known[max(i, 0)]
 		a.Notes = append(a.Notes, fmt.Sprintf("what happens before routing has %d outcomes; this is for one of them: destination %s, mark 0x%x", len(known), outcome, outcome.Mark))
 	}
 	a.Steps = append(a.Steps, result.Steps...)

@@ -30,20 +30,19 @@ func program(kind, family string) string {
 type Table struct {
 	ctx          context.Context
 	tool, family string
-	isChain      func(string) bool
 	lines        func(chain string) ([]string, error)
 	chains       map[string]*audit.Chain
 	sets         map[string]*ipset
 }
 
-// NFT is the table that iptables-nft has made. It reads while ctx lasts; isChain tells which names are chains of the table.
-func NFT(ctx context.Context, family string, isChain func(string) bool) *Table {
+// NFT is the table that iptables-nft has made. It reads while ctx lasts.
+func NFT(ctx context.Context, family string) *Table {
 	tool := program("nft", family)
 	lines := func(chain string) ([]string, error) {
 		out, err := command.Output(ctx, tool, "-w", "-t", table, "-S", chain)
 		return slices.Collect(strings.Lines(string(out))), err
 	}
-	return &Table{ctx, tool, family, isChain, lines, map[string]*audit.Chain{}, map[string]*ipset{}}
+	return &Table{ctx, tool, family, lines, map[string]*audit.Chain{}, map[string]*ipset{}}
 }
 
 // Legacy is the table of legacy iptables; nil: it is not in use. To ask iptables itself would load it.
@@ -67,9 +66,13 @@ func Legacy(ctx context.Context, family string) (*Table, error) {
 			byChain[name] = []string{"-P " + head}
 		}
 	}
-	isChain := func(name string) bool { return byChain[name] != nil }
-	lines := func(chain string) ([]string, error) { return byChain[chain], nil }
-	return &Table{ctx, tool, family, isChain, lines, map[string]*audit.Chain{}, map[string]*ipset{}}, nil
+	lines := func(chain string) ([]string, error) {
+		if byChain[chain] == nil {
+			return nil, fmt.Errorf("there is neither a chain nor a known target %s", chain)
+		}
+		return byChain[chain], nil
+	}
+	return &Table{ctx, tool, family, lines, map[string]*audit.Chain{}, map[string]*ipset{}}, nil
 }
 
 // Tool is the name of the tool in chain names.

@@ -79,7 +79,9 @@ func (p *parser) option() {
 	case "--comment":
 		p.next()
 	case "--mark":
-		p.mark(not, p.next())
+		if text := p.next(); len(p.modules) > 0 && understood(p.modules[len(p.modules)-1]) {
+			p.mark(not, text)
+		}
 	case "--dport", "--dports":
 		p.ports(not, p.next())
 	case "--sport", "--sports", "--ports":
@@ -104,7 +106,7 @@ func (p *parser) option() {
 }
 
 func understood(module string) bool {
-	return slices.Contains([]string{"comment", "mark", "tcp", "udp", "sctp", "multiport", "addrtype", "conntrack", "state", "set", "iprange"}, module)
+	return slices.Contains([]string{"comment", "mark", "connmark", "tcp", "udp", "sctp", "multiport", "addrtype", "conntrack", "state", "set", "iprange"}, module)
 }
 
 // module notes a match module. What its options say is uncertain, unless it is one that is understood.
@@ -153,7 +155,7 @@ func (p *parser) protocol(not bool, name string) {
 	p.match(not, audit.Protocol, audit.Set{{{Low: n, High: n}}})
 }
 
-// mark is 0x4000/0x4000, of the packet, or of the connection.
+// mark is 0x4000/0x4000, of the packet or of the connection.
 func (p *parser) mark(not bool, text string) {
 	value, mask, masked := strings.Cut(text, "/")
 	v, err := strconv.ParseUint(value, 0, 32)
@@ -161,13 +163,15 @@ func (p *parser) mark(not bool, text string) {
 	if masked && err == nil {
 		m, err = strconv.ParseUint(mask, 0, 32)
 	}
-	if len(p.modules) == 0 || p.modules[len(p.modules)-1] != "mark" || err != nil || m == 0 {
-		if len(p.modules) > 0 && p.modules[len(p.modules)-1] == "mark" {
-			p.uncertain()
-		}
-		return // connmark has been noted as uncertain
+	if err != nil || m == 0 {
+		p.uncertain()
+		return
 	}
-	p.matches = append(p.matches, audit.Match{Keys: []audit.Key{{Field: audit.Mark, Mask: m}}, Not: not, In: audit.Set{{{Low: v, High: v}}}})
+	key := audit.Key{Field: audit.Mark, Mask: m}
+	if p.modules[len(p.modules)-1] == "connmark" {
+		key.Field = audit.ConnectionMark
+	}
+	p.matches = append(p.matches, audit.Match{Keys: []audit.Key{key}, Not: not, In: audit.Set{{{Low: v, High: v}}}})
 }
 
 // ports is a list of ports and of ranges.
@@ -221,11 +225,16 @@ func (p *parser) state(not bool, list string) {
 	}
 }
 
+// targets are those of iptables and its extensions. Any other name is of a chain.
+var targets = strings.Fields("ACCEPT DROP RETURN QUEUE AUDIT CHECKSUM CLASSIFY CLUSTERIP CONNMARK CONNSECMARK CT DNAT DNPT DSCP ECN HL HMARK " +
+	"IDLETIMER LED LOG MARK MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SNPT SYNPROXY TCPMSS " +
+	"TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG")
+
 // jump is the target with all that follows.
 func (p *parser) jump(isGoto bool, name string) {
 	verdict := func(v audit.Verdict) { p.target = []audit.Statement{v} }
 	switch {
-	case isGoto || p.isChain(name):
+	case isGoto || !slices.Contains(targets, name):
 		do := audit.Jump
 		if isGoto {
 			do = audit.Goto
@@ -244,9 +253,9 @@ func (p *parser) jump(isGoto bool, name string) {
 		p.target = []audit.Statement{p.translation(name)}
 	case name == "MARK":
 		p.target = []audit.Statement{p.setMark()}
-	case name == "CONNMARK" && slices.Contains(p.words, "--restore-mark"):
-		p.target = []audit.Statement{audit.SetMark{Unknown: true}}
-	case slices.Contains([]string{"CONNMARK", "LOG", "NFLOG", "TRACE", "SET"}, name):
+	case name == "CONNMARK":
+		p.target = []audit.Statement{audit.SetMark{Connection: !slices.Contains(p.words, "--restore-mark"), Unknown: true}}
+	case slices.Contains([]string{"LOG", "NFLOG", "TRACE", "SET"}, name):
 	default:
 		p.target = []audit.Statement{audit.Opaque{}}
 	}

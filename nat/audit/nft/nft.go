@@ -3,10 +3,10 @@
 package nft
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/waymark-bgp/waymark/nat/audit"
@@ -16,22 +16,22 @@ import (
 // Tool is the name of the tool in chain names.
 const Tool = "nft"
 
-// Chain is a chain that nftables has, of whatever tool.
+// Chain is a base chain that nftables has, of whatever tool.
 type Chain struct {
 	Family   string `json:"family"`
 	Table    string `json:"table"`
 	Name     string `json:"name"`
-	Type     string `json:"type"` // of a base chain, as what follows
+	Type     string `json:"type"`
 	Hook     string `json:"hook"`
 	Priority int    `json:"prio"`
 	Policy   string `json:"policy"`
 }
 
-// Chains lists the chains of IPv4 and IPv6.
+// Chains lists the base chains.
 func Chains(ctx context.Context) ([]Chain, error) {
 	var chains []Chain
 	err := list(ctx, func(o object) {
-		if o.Chain != nil && (o.Chain.Family == "ip" || o.Chain.Family == "ip6" || o.Chain.Family == "inet") {
+		if o.Chain != nil && o.Chain.Hook != "" {
 			chains = append(chains, *o.Chain)
 		}
 	}, "chains")
@@ -54,26 +54,25 @@ type set struct {
 	Elem []any `json:"elem"`
 }
 
-// list runs nft list and gives each object of the answet.
+// list runs nft list and gives each object of the answer.
 func list(ctx context.Context, each func(object), words ...string) error {
-	out, err := command.Output(ctx, "nft", append([]string{"-j", "-a", "list"}, words...)...)
-	if err != nil {
+	return command.Stream(ctx, func(out io.Reader) error {
+		decoder := json.NewDecoder(out)
+		for range 3 { // {"nftables":[
+			if _, err := decoder.Token(); err != nil {
+				return fmt.Errorf("not what nft -j writes: %w", err)
+			}
+		}
+		for decoder.More() {
+			var o object
+			if err := decoder.Decode(&o); err != nil {
+				return fmt.Errorf("not what nft -j writes: %w", err)
+			}
+			each(o)
+		}
+		_, err := io.Copy(io.Discard, out)
 		return err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(out))
-	for range 3 { // {"nftables":[
-		if _, err := decoder.Token(); err != nil {
-			return fmt.Errorf("nft list %s: %w", strings.Join(words, " "), err)
-		}
-	}
-	for decoder.More() {
-		var o object
-		if err := decoder.Decode(&o); err != nil {
-			return fmt.Errorf("nft list %s: %w", strings.Join(words, " "), err)
-		}
-		each(o)
-	}
-	return nil
+	}, "nft", append([]string{"-j", "-a", "list"}, words...)...)
 }
 
 // Table reads chains of a table when they are asked for, each once.
