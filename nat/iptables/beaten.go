@@ -21,7 +21,7 @@ import (
 const (
 	probePort    = 9
 	probePayload = 31 // bytes, by which the rule knows it, besides the port
-	probes       = 2  // of each class of pods in each family, where there are that many destinations
+	probes       = 2  // of each sender in each family, where there are that many destinations
 )
 
 // thisNetwork is nowhere (RFC 6890).
@@ -33,9 +33,9 @@ func probeRule(f family) string {
 	return fmt.Sprintf("-p udp -m udp --dport %d -m length --length %d", probePort, headers[f]+probePayload)
 }
 
-// probe is a packet that a pod might send, and that should keep its address.
+// probe is a packet whose source address we should decide.
 type probe struct {
-	pod, to netip.Addr
+	from, to netip.Addr
 }
 
 // Beaten tells in sentences for which pods and destinations, of a sample of those in the last plan, another NAT on this host
@@ -62,7 +62,7 @@ func (b *Backend) Beaten(ctx context.Context) ([]string, error) {
 				return nil, err
 			}
 			if after == before {
-				beaten = append(beaten, fmt.Sprintf("what %s sends to %s is decided before %s, by %s", probe.pod, probe.to, b.variant, b.rivals(ctx, f)))
+				beaten = append(beaten, fmt.Sprintf("what %s sends to %s is decided before %s, by %s", probe.from, probe.to, b.variant, b.rivals(ctx, f)))
 			}
 		}
 	}
@@ -121,23 +121,17 @@ func (b *Backend) rivals(ctx context.Context, f family) string {
 	return strings.Join(names, " or ")
 }
 
-// addProbes takes samples of what the class of pods sends with their own addresses.
-func (r *ruleset) addProbes(f family, pods []nat.Range, to map[nat.Target][]nat.Range) {
-	n := 0
-	for target, ranges := range to {
-		if target.Source != nat.SourcePod {
-			continue
-		}
-		for _, destination := range ranges {
-			for _, prefix := range prefixes(destination) {
-				addr := prefix.Addr()
-				if !prefix.IsSingleIP() {
-					addr = addr.Next()
-				}
-				if n < probes && addr.IsGlobalUnicast() && !thisNetwork.Contains(addr) {
-					r.probes[f] = append(r.probes[f], probe{pods[0].Last, addr})
-					n++
-				}
+// addProbes takes samples of what somebody sends with an address that it is to keep.
+func (r *ruleset) addProbes(f family, from netip.Addr, destinations []nat.Range) {
+	most := len(r.probes[f]) + probes
+	for _, destination := range destinations {
+		for _, prefix := range prefixes(destination) {
+			to := prefix.Addr()
+			if !prefix.IsSingleIP() {
+				to = to.Next() // the first is the network's own
+			}
+			if to.IsGlobalUnicast() && !thisNetwork.Contains(to) && len(r.probes[f]) < most {
+				r.probes[f] = append(r.probes[f], probe{from, to})
 			}
 		}
 	}
@@ -156,13 +150,13 @@ func (p probe) send() error {
 		domain, header = unix.AF_INET, make([]byte, 20)
 		header[0], header[8], header[9] = 0x45, 1, unix.IPPROTO_UDP // the kernel adds length and checksum
 		binary.BigEndian.PutUint16(header[2:], uint16(len(header)+len(datagram)))
-		copy(header[12:], p.pod.AsSlice())
+		copy(header[12:], p.from.AsSlice())
 		copy(header[16:], p.to.AsSlice())
 		to = &unix.SockaddrInet4{Addr: p.to.As4()}
 	} else {
 		header[0], header[6], header[7] = 0x60, unix.IPPROTO_UDP, 1
 		binary.BigEndian.PutUint16(header[4:], uint16(len(datagram)))
-		copy(header[8:], p.pod.AsSlice())
+		copy(header[8:], p.from.AsSlice())
 		copy(header[24:], p.to.AsSlice())
 	}
 	socket, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)

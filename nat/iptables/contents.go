@@ -11,14 +11,14 @@ import (
 type state struct {
 	rules []string // of our chain, without "-A CHAIN"; nil: there is none
 	jumps []string // the rules of everybody's chain that lead to ours, as "-A ..."
-	first bool     // the first rule of everybody's chain is the jump, without conditions
+	place bool     // one of the jumps, without conditions, is where it should be
 }
 
 func (s state) equal(other state) bool {
-	return slices.Equal(s.rules, other.rules) && slices.Equal(s.jumps, other.jumps) && s.first == other.first && (s.rules == nil) == (other.rules == nil)
+	return slices.Equal(s.rules, other.rules) && slices.Equal(s.jumps, other.jumps) && s.place == other.place && (s.rules == nil) == (other.rules == nil)
 }
 
-// good tells whether the jump is there, once and in the first place, if and only if our chain has as many rules as wanted.
+// good tells whether the jump is there, once and in its place, if and only if our chain has as many rules as wanted.
 func (s state) good(rules int) bool {
 	if rules == 0 {
 		return s.rules == nil && len(s.jumps) == 0
@@ -26,7 +26,7 @@ func (s state) good(rules int) bool {
 	return len(s.rules) == rules && s.placed()
 }
 
-func (s state) placed() bool { return len(s.jumps) == 1 && s.first }
+func (s state) placed() bool { return len(s.jumps) == 1 && s.place }
 
 // become gives the lines of iptables-restore that write the rules, all of them, and put the jump in its place.
 func (s state) become(h hook, rules []string) []string {
@@ -46,6 +46,9 @@ func (s state) become(h hook, rules []string) []string {
 	if len(rules) == 0 {
 		return append(lines, "-X "+h.own())
 	}
+	if h.last {
+		return append(lines, fmt.Sprintf("-A %s %s", h.chain, h.jump()))
+	}
 	return append(lines, fmt.Sprintf("-I %s 1 %s", h.chain, h.jump()))
 }
 
@@ -64,7 +67,11 @@ func (v Variant) read(ctx context.Context, f family, hooks []hook) (contents, er
 		for i, rule := range all {
 			if leadsTo(rule, h.own()) {
 				s.jumps = append(s.jumps, rule)
-				s.first = s.first || i == 0 && rule == "-A "+h.chain+" "+h.jump()
+				at := i == 0
+				if h.last {
+					at = i == len(all)-1
+				}
+				s.place = s.place || at && rule == "-A "+h.chain+" "+h.jump()
 			}
 		}
 		own, err := v.list(ctx, f, h.table, h.own())

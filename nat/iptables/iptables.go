@@ -1,8 +1,8 @@
 // Package iptables puts a nat.Plan into force with iptables-nft or iptables-legacy, and ipset.
 //
 // Its contract with the neighbours on the host: chains whose names begin with WAYMARK- and sets whose names begin with waymark
-// are ours alone. Each chain is jumped to by one rule, which is the first of POSTROUTING and so on; of others' chains and sets
-// nothing else is read or written. A packet with kube-proxy's masquerade mark (0x4000) is left to kube-proxy. NAT tables see
+// are ours alone. Each chain is jumped to by one rule, which is the first of POSTROUTING and so on, and the last of PREROUTING in
+// table nat; of others' chains and sets nothing else is written. A packet with kube-proxy's masquerade mark (0x4000) is left to kube-proxy. NAT tables see
 // the first packet of a connection: what is established keeps the address it has.
 //
 // What another NAT does earlier in POSTROUTING decides before us: a base chain of nftables with a priority below srcnat, or with
@@ -65,7 +65,7 @@ func (b *Backend) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	if err != nil {
 		return nat.Result{}, err
 	}
-	want := rulesetOf(table)
+	want := rulesetOf(plan, table)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()

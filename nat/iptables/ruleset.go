@@ -9,9 +9,10 @@ import (
 	"github.com/waymark-bgp/waymark/nat"
 )
 
-// hook is a chain of everybody, from whose first place a chain of ours is jumped to, if ours has rules.
+// hook is a chain of everybody, from whose first or last place a chain of ours is jumped to, if ours has rules.
 type hook struct {
 	table, chain string
+	last         bool
 }
 
 func (h hook) own() string  { return chainPrefix + h.chain }
@@ -20,10 +21,10 @@ func (h hook) jump() string { return "-j " + h.own() }
 const chainPrefix = "WAYMARK-"
 
 var (
-	natPostrouting = hook{"nat", "POSTROUTING"}
+	natPostrouting = hook{table: "nat", chain: "POSTROUTING"}
 
 	// hooks are all that we use.
-	hooks = []hook{natPostrouting}
+	hooks = []hook{manglePrerouting, filterInput, filterForward, natPrerouting, natPostrouting}
 )
 
 // chains are the rules of our chains, without "-A CHAIN". They do not grow with prefixes and pods, which are in sets.
@@ -45,44 +46,42 @@ var identity = map[family]string{ipv4: "-j NETMAP --to 0.0.0.0/0", ipv6: "-j NET
 
 const masquerade = "-j MASQUERADE --random-fully"
 
-func rulesetOf(t nat.Table) ruleset {
+func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	r := ruleset{chains: map[family]chains{ipv4: {}, ipv6: {}}, sets: sets{}, probes: map[family][]probe{}}
 	for _, f := range families {
 		c := r.chains[f]
+		c.add(natPostrouting, "%s", probeRule(f))
+		c.add(natPostrouting, "%s -j RETURN", kubeProxy)
+		frame := len(c[natPostrouting])
+		if usesGateways(p, t) {
+			r.addGateways(f, p, t)
+		}
 		for _, class := range t.Classes {
 			r.addClass(f, class)
 		}
-		if len(c[natPostrouting]) > 0 {
-			// What has the mark, kube-proxy will masquerade.
-			c[natPostrouting] = slices.Insert(c[natPostrouting], 0, probeRule(f), "-m mark --mark 0x4000/0x4000 -j RETURN")
+		if len(c[natPostrouting]) == frame {
+			delete(c, natPostrouting)
 		}
 	}
 	return r
 }
 
-// addClass adds a rule for each target that the class has.
+// addClass adds a rule for each target that the class has in nat.
 func (r *ruleset) addClass(f family, class nat.Class) {
-	pods := slices.DeleteFunc(slices.Clone(class.Pods), func(p nat.Range) bool { return p.First.Is4() != (f == ipv4) })
-	to := map[nat.Target][]nat.Range{}
-	for _, d := range class.Decisions {
-		if d.First.Is4() == (f == ipv4) {
-			to[d.Target] = append(to[d.Target], d.Range)
-		}
-	}
+	pods := of(f, class.Pods)
 	if len(pods) == 0 {
 		return
 	}
-	r.addProbes(f, pods, to)
-	for _, source := range []nat.Source{nat.SourcePod, nat.SourceNode} {
-		ranges := to[nat.Target{Source: source}]
-		if len(ranges) == 0 {
-			continue
-		}
-		action := identity[f]
-		if source == nat.SourceNode {
-			action = masquerade
-		}
-		r.chains[f].add(natPostrouting, "-m set --match-set %s src -m set --match-set %s dst %s", r.sets.add(f, pods), r.sets.add(f, ranges), action)
+	to := map[nat.Source][]nat.Range{}
+	for _, d := range class.Decisions {
+		to[d.Source] = append(to[d.Source], of(f, []nat.Range{d.Range})...)
+	}
+	r.addProbes(f, pods[0].Last, slices.Concat(to[nat.SourcePod], to[nat.SourceGateway]))
+	if ranges := to[nat.SourcePod]; len(ranges) > 0 {
+		r.chains[f].add(natPostrouting, "%s %s", r.match(f, pods, ranges), identity[f])
+	}
+	if ranges := to[nat.SourceNode]; len(ranges) > 0 {
+		r.chains[f].add(natPostrouting, "%s %s", r.match(f, pods, ranges), masquerade)
 	}
 }
 

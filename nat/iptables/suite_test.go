@@ -13,7 +13,9 @@ func TestMain(m *testing.M) { nettest.Main(m) }
 func TestSuite(t *testing.T) {
 	for _, variant := range []iptables.Variant{iptables.NFT, iptables.Legacy} {
 		t.Run(string(variant), func(t *testing.T) {
-			nattest.Suite(t, func() nattest.Backend { return iptables.New(variant) })
+			start := func() nattest.Backend { return iptables.New(variant) }
+			nattest.Suite(t, start)
+			nattest.GatewaySuite(t, start)
 		})
 	}
 }
