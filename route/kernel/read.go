@@ -100,8 +100,8 @@ func (t *Table) note(f *found) {
 				t.doubles = append(t.doubles, owned{f.key, t.at, t.sets.number(f.hops)})
 			}
 		}
-		if f.place.table == route.MainTable || f.place.table == t.at.table {
-			t.noteFact(f)
+		if f.protocol != route.TunnelProtocol && (f.place.table == route.MainTable || f.place.table == t.at.table) {
+			t.noteFact(f) // an egress address that leads into a tunnel is no network of the host
 		}
 	}
 }

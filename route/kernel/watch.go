@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -150,15 +151,26 @@ func touches(typ uint16, body []byte, f *found) bool {
 	case unix.RTM_NEWLINK:
 		// Going down takes IPv4 routes away without an event for each, coming up revives hops. The rest, from carrier to
 		// name, changes no route. The fourth word tells which flags have changed.
-		return len(body) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(body[12:])&unix.IFF_UP != 0
+		return len(body) >= unix.SizeofIfInfomsg && binary.NativeEndian.Uint32(body[12:])&unix.IFF_UP != 0 && !ofTunnel(body)
 	case unix.RTM_DELLINK:
-		return true
+		return !ofTunnel(body)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		address, ok := parseAddress(body)
 		return ok && !address.Addr().IsLinkLocalUnicast()
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		return f.parse(body) && f.plain && f.place.table != unix.RT_TABLE_LOCAL &&
+		return f.parse(body) && f.plain && f.place.table != unix.RT_TABLE_LOCAL && f.protocol != route.TunnelProtocol &&
 			(f.protocol == route.Protocol || !f.key.prefix().Addr().IsLinkLocalUnicast() && !f.key.prefix().Addr().IsMulticast())
+	}
+	return false
+}
+
+// ofTunnel says of a link message that it is about a tunnel to an egress gateway. These come and go, and nothing that is
+// learned leads into them.
+func ofTunnel(body []byte) bool {
+	for typ, value := range attributes(body[min(unix.SizeofIfInfomsg, len(body)):]) {
+		if typ == unix.IFLA_IFNAME {
+			return strings.HasPrefix(string(value), route.TunnelPrefix)
+		}
 	}
 	return false
 }
