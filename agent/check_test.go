@@ -57,6 +57,28 @@ AddressPool/e: Overlap: 10.132.2.8/29 of AddressPool e overlaps 10.132.2.11/32 o
 		"a pool of another use": {[]string{manifest("AddressPool", "lb", "cidrs: [10.9.0.0/24], use: LoadBalancer"),
 			manifest("EgressPolicy", "bank", "source: Gateway, destinations: [203.0.113.0/24], gateway: {pool: lb}")},
 			"EgressPolicy/bank: WrongUse: spec.gateway.pool: AddressPool lb is for LoadBalancer: want one with use: Egress"},
+		"a full pool": {[]string{manifest("AddressPool", "egress", "cidrs: [10.9.0.1/32], use: Egress"),
+			manifest("EgressPolicy", "a", "source: Gateway, destinations: [203.0.113.0/24], gateway: {pool: egress}"),
+			manifest("EgressPolicy", "b", "source: Gateway, destinations: [198.51.100.0/24], gateway: {pool: egress}")},
+			"EgressPolicy/b: Exhausted: the pool has no IPv4 address left"},
+		"addresses outside and inside the pools": {[]string{older, younger, manifest("AddressPool", "egress", "cidrs: [10.132.2.240/29], use: Egress"),
+			manifest("EgressPolicy", "bank", "source: Gateway, destinations: [203.0.113.0/24], gateway: {addresses: [10.132.2.240, 10.132.2.250]}")},
+			"EgressPolicy/bank: OutsidePools: 10.132.2.250 is in no AddressPool with use: Egress: not in force"},
+		"addresses of others": {[]string{older, younger, network, manifest("AddressPool", "lb", "cidrs: [10.9.0.0/24], use: LoadBalancer"),
+			manifest("EgressPolicy", "bank", "source: Gateway, destinations: [203.0.113.0/24], gateway: {addresses: [10.132.2.11, 10.244.2.9, 10.132.2.254, 10.9.0.7, 10.132.2.240]}")}, `
+EgressPolicy/bank: InUse: 10.132.2.11 is of node address n1: not in force
+EgressPolicy/bank: InUse: 10.244.2.9 is of Node n0: not in force
+EgressPolicy/bank: InUse: 10.132.2.254 is of DatacenterNetwork default (gateway core1): not in force
+EgressPolicy/bank: InUse: 10.9.0.7 is of AddressPool lb: not in force`},
+		"one address, two policies": {[]string{older, younger,
+			manifest("EgressPolicy", "a", "source: Gateway, destinations: [203.0.113.0/24], gateway: {addresses: [10.132.2.240]}"),
+			manifest("EgressPolicy", "b", "source: Gateway, destinations: [198.51.100.0/24], gateway: {addresses: [10.132.2.240], nodeSelector: {matchLabels: {rack: a}}}"),
+			manifest("EgressPolicy", "c", "source: Gateway, destinations: [192.0.2.0/24], gateway: {addresses: [10.132.2.240], nodeSelector: {}}")},
+			"EgressPolicy/b: Taken: 10.132.2.240 is of EgressPolicy a, which has another gateway.nodeSelector and goes first by age and name: not in force here"},
+		"no gateway": {[]string{older, younger, manifest("EgressPolicy", "bank", "source: Gateway, destinations: [203.0.113.0/24], gateway: {nodeSelector: {matchLabels: {rack: c}}}")},
+			"EgressPolicy/bank: NoGateway: no node matches gateway.nodeSelector: the fallback is in force"},
+		"no gateway with IPv6": {[]string{older, younger, manifest("EgressPolicy", "bank", "source: Gateway, destinations: [203.0.113.0/24], gateway: {addresses: [10.132.2.240, \"2001:db8::1\"]}")},
+			"EgressPolicy/bank: NoFamily: 2001:db8::1: no node that matches gateway.nodeSelector has an IPv6 address: the fallback is in force"},
 		"a policy behind two others": {[]string{manifest("EgressPolicy", "first", "priority: 5, source: Pod, destinations: [10.0.0.0/9]"),
 			manifest("EgressPolicy", "second", "priority: 6, source: Pod, destinations: [10.128.0.0/9]"),
 			manifest("EgressPolicy", "late", "source: Node, destinations: [10.1.0.0/16, 10.200.0.0/16]")},

@@ -33,9 +33,9 @@ func Owners(s Snapshot) (map[string][]v1alpha1.EgressAddress, []Problem) {
 
 // Liveness is what a controller knows of gateways beyond the objects.
 type Liveness struct {
-	Dead map[string]bool // nodes that can own nothing
-	Owns map[ipam.Place]bool
-	Over map[ipam.Place]bool
+	Dead    map[string]bool // nodes that can own nothing
+	Reports map[ipam.Place]ipam.Report
+	Over    map[ipam.Place]bool
 }
 
 // Assign is Owners for the controller: it goes on from the lists that the policies have in their status.
@@ -46,7 +46,7 @@ func Assign(s Snapshot, l Liveness) (map[string][]v1alpha1.EgressAddress, []ipam
 		g.Usable = false
 		e.Gateways[name] = g
 	}
-	e.Owns, e.Over = l.Owns, l.Over
+	e.Reports, e.Over = l.Reports, l.Over
 	a := e.Assign()
 	return addressesOf(s.Nodes, a), a.Moves
 }

@@ -44,6 +44,8 @@ const (
 	// silence is how long an agent may say nothing before its node is given no new addresses and loses those that it owns. It
 	// is counted from what the controller itself has heard: after an outage of the API server all reports are old.
 	silence = 2 * v1alpha1.ReportInterval
+	// begin is how long a new node may take to its first report: else the first agent that reports would be given everything.
+	begin = time.Minute
 )
 
 func (r *egressOwners) setup(m ctrl.Manager) error {
@@ -51,7 +53,7 @@ func (r *egressOwners) setup(m ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(m).Named("egress").
 		Watches(&corev1.Node{}, together(assignTogether), builder.WithPredicates(changed(sameForEgress))).
 		Watches(&corev1.Service{}, together(assignTogether), builder.WithPredicates(changed(sameService))).
-		Watches(&v1alpha1.NodeRoutingState{}, together(assignTogether), builder.WithPredicates(changed(sameClaims))).
+		Watches(&v1alpha1.NodeRoutingState{}, together(assignTogether), builder.WithPredicates(changed(sameOwners))).
 		Watches(&v1alpha1.EgressPolicy{}, together(assignTogether), builder.WithPredicates(addressesOrSpec))
 	for _, kind := range []client.Object{&v1alpha1.BGPConfiguration{}, &v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{}} {
 		b = b.Watches(kind, together(assignTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
@@ -72,20 +74,15 @@ func sameService(a, b *corev1.Service) bool {
 	return equality.Semantic.DeepEqual(a.Spec, b.Spec) && equality.Semantic.DeepEqual(a.Status, b.Status)
 }
 
-// sameClaims says whether a node owns what it has owned before. What it merely uses others own.
-func sameClaims(a, b *v1alpha1.NodeRoutingState) bool {
-	return a.Status.Reported.IsZero() == b.Status.Reported.IsZero() && slices.Equal(claims(a), claims(b))
+// sameOwners says whether a node sees the same owners as before.
+func sameOwners(a, b *v1alpha1.NodeRoutingState) bool {
+	return a.Status.Reported.IsZero() == b.Status.Reported.IsZero() &&
+		slices.EqualFunc(a.Status.Egress, b.Status.Egress, func(x, y v1alpha1.EgressState) bool { return seen(x) == seen(y) })
 }
 
-// claims are the places in which a node says that it is the owner.
-func claims(s *v1alpha1.NodeRoutingState) []ipam.Place {
-	var own []ipam.Place
-	for _, e := range s.Status.Egress {
-		if e.Owner == s.Name {
-			own = append(own, ipam.Place{Node: s.Name, VNI: uint32(e.VNI), Term: e.Term})
-		}
-	}
-	return own
+// seen is the place that a node sees the owner in.
+func seen(e v1alpha1.EgressState) ipam.Place {
+	return ipam.Place{Node: e.Owner, VNI: uint32(e.VNI), Term: e.Term}
 }
 
 // Reconcile implements reconcile.Reconciler.
@@ -113,9 +110,9 @@ func (r *egressOwners) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 		live.Over[place] = now.Sub(since) >= timeout
 	}
 	addresses, moves := agent.Assign(snapshot, live)
-	wait := silence
+	wait := begin
 	if left := r.leave(now, addresses); !left.IsZero() {
-		wait = max(left.Add(timeout).Sub(now), time.Millisecond)
+		wait = min(wait, max(left.Add(timeout).Sub(now), time.Millisecond))
 	}
 	var errs []error
 	for i := range policies.Items {
@@ -133,7 +130,7 @@ func (r *egressOwners) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 
 // live is what Nodes and reports say of the gateways.
 func (r *egressOwners) live(now time.Time, nodes []corev1.Node, states []v1alpha1.NodeRoutingState) agent.Liveness {
-	live := agent.Liveness{Dead: map[string]bool{}, Owns: map[ipam.Place]bool{}}
+	live := agent.Liveness{Dead: map[string]bool{}, Reports: map[ipam.Place]ipam.Report{}}
 	byNode := map[string]*v1alpha1.NodeRoutingState{}
 	for i := range states {
 		byNode[states[i].Name] = &states[i]
@@ -142,20 +139,27 @@ func (r *egressOwners) live(now time.Time, nodes []corev1.Node, states []v1alpha
 	for i := range nodes {
 		node := &nodes[i]
 		state := byNode[node.Name]
-		if state == nil || !ownedBy(state, node.UID) || state.Status.Reported.IsZero() {
-			live.Dead[node.Name] = true
-			continue
+		if state == nil || !ownedBy(state, node.UID) {
+			state = &v1alpha1.NodeRoutingState{}
 		}
-		last := r.heard[node.Name]
-		if at := state.Status.Reported.Time; !last.at.Equal(at) {
+		at, patience := state.Status.Reported.Time, silence
+		if at.IsZero() {
+			patience = begin
+		}
+		last, known := r.heard[node.Name]
+		if !known || !last.at.Equal(at) {
 			last = report{at, now}
 		}
 		heard[node.Name] = last
-		if !isReady(node) || now.Sub(last.seen) > silence {
+		if !isReady(node) || now.Sub(last.seen) > patience {
 			live.Dead[node.Name] = true
+			continue
 		}
-		for _, place := range claims(state) {
-			live.Owns[place] = true
+		for _, e := range state.Status.Egress {
+			said := live.Reports[seen(e)]
+			said.Nodes++
+			said.Self = said.Self || e.Owner == node.Name
+			live.Reports[seen(e)] = said
 		}
 	}
 	r.heard = heard

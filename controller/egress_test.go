@@ -8,10 +8,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/internal/nettest"
+	"github.com/waymark-bgp/waymark/ipam"
 )
 
 const bank = "kind: EgressPolicy\nmetadata: {name: bank}\nspec: {destinations: [203.0.113.0/24], source: Gateway, " +
@@ -202,8 +206,57 @@ func addressesStay(t *testing.T, c cluster) {
 	if after := read(); after != before {
 		t.Errorf("before:\n%s\nafter:\n%s", before, after)
 	}
+	// A controller that starts anew knows nothing but what is in the status.
+	var noted v1alpha1.EgressPolicyList
+	if err := c.List(t.Context(), &noted); err != nil {
+		t.Fatal(err)
+	}
+	restarted := &egressOwners{Client: c.Client, events: events.NewFakeRecorder(10)}
+	if _, err := restarted.Reconcile(t.Context(), ctrl.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, was := range noted.Items {
+		var p v1alpha1.EgressPolicy
+		if err := c.Get(t.Context(), client.ObjectKey{Name: was.Name}, &p); err != nil || lists(&p) != lists(&was) {
+			t.Errorf("%s had %s, and has %s, %v", was.Name, lists(&was), lists(&p), err)
+		}
+	}
 	c.patch(t, &v1alpha1.EgressPolicy{}, "bank", `{"spec":{"source":"Node","gateway":null}}`)
 	c.owned(t, "bank", "")
+}
+
+// TestLive counts how long agents say nothing by what the controller has heard itself.
+func TestLive(t *testing.T) {
+	node := corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "u"}, Status: corev1.NodeStatus{
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
+	old := metav1.NewTime(time.Now().Add(-24 * time.Hour))
+	state := v1alpha1.NodeRoutingState{ObjectMeta: metav1.ObjectMeta{Name: "n1", OwnerReferences: []metav1.OwnerReference{{UID: "u"}}}}
+	var r egressOwners
+	start := time.Now()
+	for i, step := range []struct {
+		at       time.Duration
+		reported metav1.Time
+		dead     bool
+	}{
+		{0, metav1.Time{}, false}, {begin, metav1.Time{}, false}, {begin + time.Second, metav1.Time{}, true}, // never
+		{2 * begin, old, false}, {2*begin + silence, old, false}, {2*begin + silence + time.Second, old, true}, // once
+		{time.Hour, metav1.NewTime(start), false},
+	} {
+		state.Status.Reported = step.reported
+		state.Status.Egress = []v1alpha1.EgressState{{VNI: 7, Term: 2, Owner: "n1"}}
+		live := r.live(start.Add(step.at), []corev1.Node{node}, []v1alpha1.NodeRoutingState{state})
+		if live.Dead["n1"] != step.dead || live.Reports[ipam.Place{Node: "n1", VNI: 7, Term: 2}].Self == step.dead {
+			t.Errorf("step %d: %+v, want dead %v", i+1, live, step.dead)
+		}
+	}
+	state.OwnerReferences[0].UID = "an earlier Node of the name"
+	if live := r.live(start.Add(2*time.Hour), []corev1.Node{node}, []v1alpha1.NodeRoutingState{state}); len(live.Reports) > 0 {
+		t.Errorf("another machine reports: %+v", live)
+	}
+	node.Status.Conditions[0].Status = corev1.ConditionUnknown
+	if live := r.live(start.Add(2*time.Hour), []corev1.Node{node}, nil); !live.Dead["n1"] {
+		t.Errorf("not Ready: %+v", live)
+	}
 }
 
 func tunnelsOfNodes(t *testing.T, c cluster) {

@@ -20,8 +20,8 @@ type Egress struct {
 	Pools []netip.Prefix
 	// Used are the prefixes of others. An address that a policy holds already it keeps all the same.
 	Used []Claim
-	// Owns is who says of itself that it owns an address: nodes have found the first of the list dead.
-	Owns map[Place]bool
+	// Reports are what nodes say of who owns an address: they may have found the first of the list dead.
+	Reports map[Place]Report
 	// Over are those leaving gateways whose connections are not waited for any more.
 	Over map[Place]bool
 }
@@ -68,6 +68,12 @@ type Place struct {
 	Node string
 	VNI  uint32
 	Term int64
+}
+
+// Report is what nodes say of a place: that its node owns the address.
+type Report struct {
+	Self  bool // so does the node itself
+	Nodes int  // so many say it, the node itself included
 }
 
 // Assignment is what has been decided. It depends on nothing but the Egress.

@@ -16,7 +16,7 @@ type world struct {
 }
 
 func newWorld(nodes int, wants ...Want) *world {
-	w := &world{Egress: Egress{Wants: wants, Gateways: map[string]Gateway{}, Owns: map[Place]bool{}, Over: map[Place]bool{}}}
+	w := &world{Egress: Egress{Wants: wants, Gateways: map[string]Gateway{}, Reports: map[Place]Report{}, Over: map[Place]bool{}}}
 	for i := range nodes {
 		w.Gateways[fmt.Sprint("n", i+1)] = Gateway{Usable: true, IPv4: true, IPv6: true}
 	}
@@ -101,7 +101,9 @@ func TestLists(t *testing.T) {
 		l := w.leases["p"][0]
 		return Place{n, l.VNI, l.Term}
 	}
-	owns := func(n string, is bool) func(*world) { return func(w *world) { w.Owns[place(w, n)] = is } }
+	owns := func(n string, nodes int) func(*world) {
+		return func(w *world) { w.Reports[place(w, n)] = Report{Self: nodes > 0, Nodes: nodes} }
+	}
 	over := func(n string) func(*world) { return func(w *world) { w.Over[place(w, n)] = true } }
 	type step struct {
 		do   func(*world)
@@ -123,13 +125,16 @@ func TestLists(t *testing.T) {
 		"the owner's Node is deleted":       {{gone("n1"), "2: n2 n3 > n1 n2 gone"}},
 		"another node is selected":          {{selects("n1", "n2", "n3", "n4"), "1: n1 n2 n3 n4"}},
 		"all are others":                    {{selects("n4"), "2: n4 n1- n2- n3- > n1 n4 departing"}},
-		"nodes have failed over":            {{owns("n3", true), "2: n3 n1 n2 > n1 n3 failover"}, {owns("n1", false), "2: n3 n1 n2"}},
-		"the first says that it owns": {{func(w *world) { owns("n1", true)(w); owns("n3", true)(w) }, "1: n1 n2 n3"},
+		"nodes have failed over":            {{owns("n3", 1), "2: n3 n1 n2 > n1 n3 failover"}, {owns("n1", 0), "2: n3 n1 n2"}},
+		"the first says that it owns": {{func(w *world) { owns("n1", 1)(w); owns("n3", 1)(w) }, "1: n1 n2 n3"},
 			{dead("n1"), "2: n3 n1 n2 > n1 n3 failover"}},
-		"a report of an old term":  {{func(w *world) { w.Owns[place(w, "n3")] = true; w.leases["p"][0].Term++ }, "2: n1 n2 n3"}},
-		"a dead node's report":     {{func(w *world) { dead("n3")(w); owns("n3", true)(w) }, "1: n1 n2 n3"}},
-		"a draining node's report": {{func(w *world) { drains("n3", true)(w); owns("n3", true)(w) }, "1: n1 n2 n3-"}},
-		"no address of the family": {{func(w *world) { w.change("n1", func(g *Gateway) { g.IPv4 = false }) }, "2: n2 n3 > n1 n2 departing"}},
+		"a dead owner's last report":     {{func(w *world) { owns("n1", 1)(w); owns("n3", 2)(w) }, "2: n3 n1 n2 > n1 n3 failover"}},
+		"a node that is cut off":         {{func(w *world) { owns("n1", 3)(w); owns("n3", 1)(w) }, "1: n1 n2 n3"}},
+		"others say so, it does not yet": {{func(w *world) { w.Reports[place(w, "n3")] = Report{Nodes: 4} }, "1: n1 n2 n3"}},
+		"a report of an old term":        {{func(w *world) { owns("n3", 2)(w); w.leases["p"][0].Term++ }, "2: n1 n2 n3"}},
+		"a dead node's report":           {{func(w *world) { dead("n3")(w); owns("n3", 1)(w) }, "1: n1 n2 n3"}},
+		"a draining node's report":       {{func(w *world) { drains("n3", true)(w); owns("n3", 1)(w) }, "1: n1 n2 n3-"}},
+		"no address of the family":       {{func(w *world) { w.change("n1", func(g *Gateway) { g.IPv4 = false }) }, "2: n2 n3 > n1 n2 departing"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(4, want("p", "n1", "n2", "n3").at("192.0.2.1"))
@@ -185,7 +190,7 @@ func TestAddresses(t *testing.T) {
 		"explicit": {[]Want{want("p", "n1").at("192.0.2.1", "2001:db8::1", "192.0.2.1")}, nil, nil, map[string]string{"p": "192.0.2.1 2001:db8::1"}},
 		"shared":   {[]Want{want("p", "n1").at("192.0.2.1"), want("q", "n1").at("192.0.2.1")}, nil, nil, map[string]string{"p": "192.0.2.1", "q": "192.0.2.1"}},
 		"the older keeps it": {[]Want{want("p", "n1").at("192.0.2.1").since(young), want("q", "n2").at("192.0.2.1", "192.0.2.2")}, nil, nil,
-			map[string]string{"q": "192.0.2.1 192.0.2.2", "p": "Taken: 192.0.2.1 is of EgressPolicy q, which has another gateway.nodeSelector and is older: not in force here"}},
+			map[string]string{"q": "192.0.2.1 192.0.2.2", "p": "Taken: 192.0.2.1 is of EgressPolicy q, which has another gateway.nodeSelector and goes first by age and name: not in force here"}},
 		"in no pool": {[]Want{want("p", "n1").at("192.0.2.1", "192.0.2.4")}, pool, nil,
 			map[string]string{"p": "192.0.2.1 OutsidePools: 192.0.2.4 is in no AddressPool with use: Egress: not in force"}},
 		"of a node": {[]Want{want("p", "n1").at("192.0.2.1")}, nil, []Claim{claim(NodeAddress, "n7", "192.0.2.1/32", old)},
@@ -208,7 +213,7 @@ func TestAddresses(t *testing.T) {
 		"an older policy takes what a younger has of the pool": {[]Want{want("p", "n2").at("192.0.2.2"), holds(want("q", "n1").of("192.0.2.2/31").since(young), two)}, nil, nil,
 			map[string]string{"p": "192.0.2.2", "q": "192.0.2.3"}},
 		"a younger one does not": {[]Want{want("p", "n2").at("192.0.2.2").since(young), holds(want("q", "n1").of("192.0.2.2/31"), two)}, nil, nil,
-			map[string]string{"q": "192.0.2.2", "p": "Taken: 192.0.2.2 is of EgressPolicy q, which has another gateway.nodeSelector and is older: not in force here"}},
+			map[string]string{"q": "192.0.2.2", "p": "Taken: 192.0.2.2 is of EgressPolicy q, which has another gateway.nodeSelector and goes first by age and name: not in force here"}},
 		"the pool has moved": {[]Want{holds(want("p", "n1").of("192.0.2.9/32"), two)}, nil, nil, map[string]string{"p": "192.0.2.9"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -135,24 +135,33 @@ func (a *assigner) fill(g *grant) []Member {
 
 // owner is the index of the member that is to be first.
 func (a *assigner) owner(lease *Lease, members []Member) int {
-	says := func(m Member) bool { return a.able(m) && a.Owns[Place{m.Node, lease.VNI, lease.Term}] }
-	for _, is := range []func(Member) bool{
-		func(m Member) bool { return says(m) && m == members[0] },
-		says,
-		a.able, // the first before others
-		func(m Member) bool { return a.Gateways[m.Node].Usable },
-	} {
-		if i := slices.IndexFunc(members, is); i >= 0 {
-			return i
+	first := slices.IndexFunc(members, a.able)
+	if first < 0 {
+		// One that leaves; or when it comes back the first goes on.
+		return max(0, slices.IndexFunc(members, func(m Member) bool { return a.Gateways[m.Node].Usable }))
+	}
+	// Nodes that are cut off from each other both have their owner: more of them are right. The last report of one that has
+	// just died still says that it owns.
+	owner, most := first, 0
+	if first == 0 {
+		most = a.report(lease, members[0].Node).Nodes
+	}
+	for i, m := range members {
+		if r := a.report(lease, m.Node); i > 0 && a.able(m) && r.Self && r.Nodes > most {
+			owner, most = i, r.Nodes
 		}
 	}
-	return 0 // when it comes back it goes on
+	return owner
+}
+
+func (a *assigner) report(lease *Lease, node string) Report {
+	return a.Reports[Place{node, lease.VNI, lease.Term}]
 }
 
 func (a *assigner) cause(lease *Lease, before, after string) Cause {
 	old, there := a.Gateways[before]
 	switch {
-	case a.Owns[Place{after, lease.VNI, lease.Term}]:
+	case a.report(lease, after).Self:
 		return Failover
 	case !there:
 		return Gone

@@ -11,7 +11,7 @@ type Reason string
 // The reasons.
 const (
 	Outside   Reason = "OutsidePools" // the address is in no pool, and there are pools
-	Taken     Reason = "Taken"        // an older policy has the address, with other gateways
+	Taken     Reason = "Taken"        // another policy goes first, with other gateways
 	InUse     Reason = "InUse"        // somebody else has the address
 	Exhausted Reason = "Exhausted"    // the pool has no address left
 	NoGateway Reason = "NoGateway"    // no node is selected
@@ -34,7 +34,7 @@ func (r Refusal) String() string {
 	case Outside:
 		return fmt.Sprintf("%v is in no AddressPool with use: Egress: not in force", r.Address)
 	case Taken:
-		return fmt.Sprintf("%v is of %s, which has another gateway.nodeSelector and is older: not in force here", r.Address, r.Other)
+		return fmt.Sprintf("%v is of %s, which has another gateway.nodeSelector and goes first by age and name: not in force here", r.Address, r.Other)
 	case InUse:
 		if r.Kept {
 			return fmt.Sprintf("%v is of %s now: it stays in force, because it was there before", r.Address, r.Other)
