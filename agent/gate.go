@@ -114,7 +114,8 @@ func shutDown(config *bgp.Config) {
 		peer := &config.Peers[i]
 		peer.Attributes.Communities = append(slices.Clone(peer.Attributes.Communities), gracefulShutdown)
 		if peer.ASN == config.ASN {
-			peer.Attributes.LocalPreference = new(uint32)
+			lowest := uint32(1) // not the 0 of the RFC, which GoBGP cannot set
+			peer.Attributes.LocalPreference = &lowest
 		} else {
 			worst := ^uint32(0)
 			peer.Attributes.MED = &worst

@@ -62,7 +62,7 @@ type Timers struct {
 // Attributes that an export to one peer carries besides the mandatory ones.
 type Attributes struct {
 	MED              *uint32
-	LocalPreference  *uint32 // iBGP only, not 0: RFC 4271 5.1.5 forbids it to eBGP peers
+	LocalPreference  *uint32 // iBGP only, at least 1: RFC 4271 5.1.5 forbids it to eBGP peers, and GoBGP cannot set 0
 	Prepend          uint8   // eBGP only: how many more times our ASN stands in the AS_PATH
 	Communities      []Community
 	LargeCommunities []LargeCommunity
@@ -72,8 +72,8 @@ type Attributes struct {
 type Announcement struct {
 	Prefix      netip.Prefix
 	Communities []Community
-	// Rank among the nodes that announce the same prefix: 0 is the first choice, each higher one a worse one. It becomes
-	// prepended ASNs (to eBGP peers), a lower LOCAL_PREF (to iBGP peers) and a higher MED.
+	// Rank among the nodes that announce the same prefix: 0 is the first choice, each higher one a worse one. See
+	// Attributes.Ranked.
 	Rank uint8
 }
 

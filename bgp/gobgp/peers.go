@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -151,7 +152,7 @@ func (s *Speaker) apiPeer(n *session) *api.Peer {
 			NeighborAddress: p.Address.String(),
 			PeerAsn:         p.ASN,
 			AuthPassword:    p.Password.Reveal(),
-			AllowOwnAsn:     uint32(p.AllowOwnAS),
+			AllowOwnAsn:     math.MaxUint8, // see statements.loops
 			Description:     p.Name,
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{

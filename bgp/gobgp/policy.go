@@ -25,13 +25,15 @@ const (
 type policies map[netip.Addr]peerPolicy
 
 type peerPolicy struct {
+	allowOwnAS uint8
 	accept     []bgp.FilterRule
 	announce   []bgp.FilterRule
 	attributes bgp.Attributes
 	internal   bool
 	// families other than that of the session, with the next hop to announce them with; an invalid one: not announced.
 	beside map[bgp.Family]netip.Addr
-	lacks  []bgp.Family // those of them that there is something of, and no next hop for it
+	lacks  []bgp.Family             // those of them that there is something of, and no next hop for it
+	ranked map[uint8][]netip.Prefix // announcements that are not the first choice, by rank
 }
 
 // softly lists the sessions whose routes are to be judged again.
@@ -89,11 +91,21 @@ func (s *Speaker) setPolicies(ctx context.Context, peers []bgp.Peer) (softly, er
 
 func (s *Speaker) peerPolicy(p bgp.Peer) peerPolicy {
 	policy := peerPolicy{
+		allowOwnAS: p.AllowOwnAS,
 		accept:     bgp.Sequence(p.Import, s.config.Accept),
 		announce:   p.Export,
 		attributes: p.Attributes,
 		internal:   p.ASN == s.config.ASN,
 		beside:     s.beside(p),
+		ranked:     map[uint8][]netip.Prefix{},
+	}
+	for _, a := range s.config.Announce {
+		if a.Rank > 0 {
+			policy.ranked[a.Rank] = append(policy.ranked[a.Rank], a.Prefix)
+		}
+	}
+	for _, prefixes := range policy.ranked {
+		slices.SortFunc(prefixes, netip.Prefix.Compare)
 	}
 	for f, next := range policy.beside {
 		if !next.IsValid() && slices.ContainsFunc(s.config.Announce, func(a bgp.Announcement) bool { return bgp.FamilyOf(a.Prefix) == f }) {
@@ -142,10 +154,14 @@ func (p policies) request(asn uint32) *api.SetPoliciesRequest {
 			Name:        neighbor.Name,
 			List:        []string{address.WithZone("").String()},
 		})
+		imports.loops(neighbor, asn, peer.allowOwnAS)
 		imports.rules(neighbor, peer.accept)
 		imports.add(&api.Conditions{NeighborSet: neighbor}, reject)
 
 		exports.add(&api.Conditions{NeighborSet: neighbor}, peer.actions(asn))
+		for _, rank := range slices.Sorted(maps.Keys(peer.ranked)) {
+			exports.ranked(neighbor, peer.ranked[rank], peer.rankActions(rank, asn))
+		}
 		for f, next := range peer.beside {
 			action := reject
 			if next.IsValid() {
@@ -157,7 +173,7 @@ func (p policies) request(asn uint32) *api.SetPoliciesRequest {
 		exports.add(&api.Conditions{NeighborSet: neighbor}, accept)
 	}
 	return &api.SetPoliciesRequest{
-		DefinedSets: slices.Concat(neighbors, imports.prefixes, exports.prefixes),
+		DefinedSets: slices.Concat(neighbors, imports.sets, exports.sets),
 		Policies:    []*api.Policy{{Name: importPolicy, Statements: imports.list}, {Name: exportPolicy, Statements: exports.list}},
 	}
 }
@@ -169,21 +185,32 @@ var (
 
 // actions sets the peer's attributes and decides nothing.
 func (p peerPolicy) actions(asn uint32) *api.Actions {
-	a := &api.Actions{}
-	if v := p.attributes.MED; v != nil {
-		a.Med = &api.MedAction{Type: api.MedAction_TYPE_REPLACE, Value: int64(*v)}
-	}
-	if v := p.attributes.LocalPreference; v != nil && p.internal {
-		a.LocalPref = &api.LocalPrefAction{Value: *v}
-	}
-	if n := p.attributes.Prepend; n > 0 && !p.internal {
-		a.AsPrepend = &api.AsPrependAction{Asn: asn, Repeat: uint32(n)}
-	}
+	a := p.preference(p.attributes, 0, asn)
 	if len(p.attributes.Communities) > 0 {
 		a.Community = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: texts(p.attributes.Communities)}
 	}
 	if len(p.attributes.LargeCommunities) > 0 {
 		a.LargeCommunity = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: texts(p.attributes.LargeCommunities)}
+	}
+	return a
+}
+
+// rankActions sets what differs from actions for announcements of a rank.
+func (p peerPolicy) rankActions(rank uint8, asn uint32) *api.Actions {
+	return p.preference(p.attributes.Ranked(rank, p.internal), p.attributes.Prepend, asn)
+}
+
+// preference sets what makes a path better or worse; our ASN is in AS_PATH already as often as prepended says.
+func (p peerPolicy) preference(attributes bgp.Attributes, prepended uint8, asn uint32) *api.Actions {
+	a := &api.Actions{}
+	if v := attributes.MED; v != nil {
+		a.Med = &api.MedAction{Type: api.MedAction_TYPE_REPLACE, Value: int64(*v)}
+	}
+	if v := attributes.LocalPreference; v != nil && p.internal {
+		a.LocalPref = &api.LocalPrefAction{Value: *v}
+	}
+	if n := attributes.Prepend - prepended; n > 0 && !p.internal {
+		a.AsPrepend = &api.AsPrependAction{Asn: asn, Repeat: uint32(n)}
 	}
 	return a
 }
@@ -196,11 +223,11 @@ func texts[T fmt.Stringer](list []T) []string {
 	return texts
 }
 
-// statements collects the statements of a policy and the prefix sets that they name.
+// statements collects the statements of a policy and the sets that they name.
 type statements struct {
-	name     string
-	list     []*api.Statement
-	prefixes []*api.DefinedSet
+	name string
+	list []*api.Statement
+	sets []*api.DefinedSet
 }
 
 func (s *statements) add(conditions *api.Conditions, actions *api.Actions) {
@@ -209,6 +236,37 @@ func (s *statements) add(conditions *api.Conditions, actions *api.Actions) {
 		Conditions: conditions,
 		Actions:    actions,
 	})
+}
+
+// loops refuses the paths that have been through our AS too often. GoBGP's own check only ignores such a path, and keeps the
+// one that it takes the place of; to a policy it is a withdrawal.
+func (s *statements) loops(neighbor *api.MatchSet, asn uint32, allowed uint8) {
+	set := &api.DefinedSet{
+		DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH,
+		Name:        fmt.Sprintf("%s-%d", s.name, len(s.list)),
+		// An underscore is what may stand between two ASNs. It takes the blank, so the next one may begin at once.
+		List: []string{fmt.Sprintf("_%d_((.*_)?%d_){%d}", asn, asn, allowed)},
+	}
+	s.sets = append(s.sets, set)
+	s.add(&api.Conditions{NeighborSet: neighbor, AsPathSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: set.Name}}, reject)
+}
+
+// ranked adds a statement for the prefixes of each family, and decides nothing.
+func (s *statements) ranked(neighbor *api.MatchSet, prefixes []netip.Prefix, actions *api.Actions) {
+	for _, f := range []bgp.Family{bgp.IPv4, bgp.IPv6} {
+		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX, Name: fmt.Sprintf("%s-%d", s.name, len(s.list))}
+		for _, p := range prefixes {
+			if bgp.FamilyOf(p) == f {
+				set.Prefixes = append(set.Prefixes, &api.Prefix{
+					IpPrefix: p.String(), MaskLengthMin: uint32(p.Bits()), MaskLengthMax: uint32(p.Bits()),
+				})
+			}
+		}
+		if len(set.Prefixes) > 0 {
+			s.sets = append(s.sets, set)
+			s.add(&api.Conditions{NeighborSet: neighbor, PrefixSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: set.Name}}, actions)
+		}
+	}
 }
 
 // rules adds a statement for each run of rules with the same action; a prefix set matches if one of its rules does.
@@ -226,7 +284,7 @@ func (s *statements) rules(neighbor *api.MatchSet, rules []bgp.FilterRule) {
 					DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX,
 					Name:        fmt.Sprintf("%s-%d", s.name, len(s.list)),
 				}
-				s.prefixes = append(s.prefixes, run)
+				s.sets = append(s.sets, run)
 				actions := reject
 				if action == bgp.Accept {
 					actions = accept

@@ -81,7 +81,7 @@ func (s *Speaker) pathsReceived(in *instance, paths []*apiutil.Path) {
 		if n == nil || !ok || !n.up.Load() {
 			continue
 		}
-		if path.Withdrawal {
+		if path.Withdrawal || loops(path, s.config.ASN, n.peer.AllowOwnAS) {
 			n.received.remove(nlri.Prefix)
 			continue
 		}
@@ -91,6 +91,23 @@ func (s *Speaker) pathsReceived(in *instance, paths []*apiutil.Path) {
 			go s.exceeded(in, n, f)
 		}
 	}
+}
+
+// loops says that a path has been through our AS more often than is allowed (RFC 4271, section 9.1.2). It counts as not sent.
+func loops(path *apiutil.Path, asn uint32, allowed uint8) bool {
+	times := 0
+	for _, attribute := range path.Attrs {
+		if a, ok := attribute.(*packet.PathAttributeAsPath); ok {
+			for _, segment := range a.Value {
+				for _, as := range segment.GetAS() {
+					if as == asn {
+						times++
+					}
+				}
+			}
+		}
+	}
+	return times > int(allowed)
 }
 
 // overLimit says of which family the peer has sent too much.
