@@ -15,11 +15,11 @@ func Cover(addresses []netip.Addr) []netip.Prefix {
 			continue
 		}
 		p := netip.PrefixFrom(address, address.BitLen())
-		// The last prefix and this one may be the halves of a wider one, and that a half again.
+		// The last prefix, which is before this one, and this one may be the halves of a wider one, and that a half again.
 		for len(cover) > 0 && p.Bits() > 0 {
 			last := cover[len(cover)-1]
 			wider := netip.PrefixFrom(last.Addr(), p.Bits()-1)
-			if last.Bits() != p.Bits() || wider.Masked() != wider || !wider.Contains(p.Addr()) {
+			if last.Bits() != p.Bits() || !wider.Contains(p.Addr()) {
 				break
 			}
 			p, cover = wider, cover[:len(cover)-1]

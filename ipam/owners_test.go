@@ -250,6 +250,17 @@ func TestFullLists(t *testing.T) {
 			t.Errorf("%d of 8 are dead: %s", i+1, list(w.leases["p0"][0]))
 		}
 	}
+	many := newWorld(30, want("p").at("192.0.2.1"))
+	for i := range 30 { // all others are selected, again and again, while those before still leave
+		many.Wants[0].Nodes = nil
+		for j := range 8 {
+			many.Wants[0].Nodes = append(many.Wants[0].Nodes, fmt.Sprint("n", (8*i+j)%30+1))
+		}
+		many.pass(t)
+		if l := many.leases["p"][0]; len(l.Gateways) > maxGateways+maxLeaving || !slices.Contains(many.Wants[0].Nodes, l.Gateways[0].Node) {
+			t.Fatalf("%s of %v", list(l), many.Wants[0].Nodes)
+		}
+	}
 	two := newWorld(1, want("p", "n1").at("192.0.2.1"), want("q", "n1").at("192.0.2.2"))
 	two.leases = map[string][]Lease{"p": {{Address: two.Wants[0].Addresses[0], VNI: 5, Term: 3}}, "q": {{Address: two.Wants[1].Addresses[0], VNI: 5, Term: 3}}}
 	two.pass(t)
