@@ -9,8 +9,13 @@ import (
 const (
 	TunnelPort   = 8479      // UDP, of the outer header (RFC 7348 has 4789, which other programs use already)
 	TunnelPrefix = "waymark" // of device names; the VNI follows in decimal
-	RulePriority = 179       // of the policy rules, before those of the main table
-	TableBase    = 1790000   // plus the mark of a path: the kernel table that leads into its tunnel
+	// TunnelProtocol is the protocol number of routes, rules and proxy neighbours: not that of learned routes, so that neither
+	// takes the other's for its own.
+	TunnelProtocol = 180
+	// RulePriority of the rules that lead marked packets to the tables of their paths. One before and one after it are rules
+	// that let all other packets pass these.
+	RulePriority = 179
+	TableBase    = 1790000 // plus the mark of a path: the kernel table that leads into its tunnel
 )
 
 // Tunnels is the whole desired state of what leads from pods to egress gateways, on the nodes of the pods and on the gateways.
