@@ -116,6 +116,7 @@ func TestPassiveSessionBecomesActive(t *testing.T) {
 		if sent := take(never, start); len(sent) != 1 {
 			t.Errorf("sends %+v", sent)
 		}
+		take(never, after(time.Minute))
 		if next := never.Next(); next.IsZero() || never.Done() {
 			t.Errorf("next at %v, done %v", next, never.Done())
 		}

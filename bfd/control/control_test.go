@@ -190,6 +190,7 @@ func TestBadRequests(t *testing.T) {
 		{`{"version":1,"sessions":[{"peer":"192.0.2.2"}]}`, "detectMult"},
 		{`{"version":2,"sessions":[]}`, "version 2"},
 		{`{"version":1}`, "no sessions"},
+		{`{"version":1,"sessions":[],"passive":["192.0.2.1/24"]}`, "192.0.2.1/24"},
 		{good, ""},
 	} {
 		fmt.Fprintln(conn, c.request)

@@ -51,6 +51,18 @@ func families(t *testing.T, check func(t *testing.T, l link)) {
 	}
 }
 
+func allHaveLeft(t testing.TB, s *Speaker) {
+	t.Helper()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if n := len(s.leaving); n > 0 {
+			return fmt.Errorf("%d are still leaving", n)
+		}
+		return nil
+	})
+}
+
 func TestPassive(t *testing.T) {
 	routers(t, func(t *testing.T, make func(nettest.NS) router) {
 		families(t, func(t *testing.T, l link) {
@@ -211,11 +223,7 @@ func TestPathDown(t *testing.T) {
 	gateway, peer := with("192.0.2.2"), with("192.0.2.2")
 	gateway.Multihop, peer.Multihop, gateway.Gateway = true, true, true
 	passive := prefixes("192.0.2.0/24")
-	for name, c := range map[string]bfd.Config{
-		"a passive session":       {Passive: passive},
-		"a session with gateways": {Sessions: []bfd.SessionConfig{gateway}},
-	} {
-		t.Log(name)
+	for _, c := range []bfd.Config{{Passive: passive}, {Sessions: []bfd.SessionConfig{gateway}}} {
 		configure(t, s, c)
 		heard(10*time.Second, "ok")
 		for range 3 {
@@ -226,6 +234,14 @@ func TestPathDown(t *testing.T) {
 			configure(t, s, c)
 			heard(time.Second, "ok")
 		}
+		configure(t, s, bfd.Config{})
+		awaitRouter(t, r, time.Second, "down")
+		allHaveLeft(t, s)
+		r.kill() // else it goes on to name the session that has ended by intent, against section 6.8.1
+		c.PathDown = true
+		configure(t, s, c) // from the beginning
+		r.start(t, l)
+		heard(10*time.Second, "concatenated path down")
 		configure(t, s, bfd.Config{})
 		awaitRouter(t, r, time.Second, "down")
 	}
@@ -300,14 +316,7 @@ func TestTooManyGuests(t *testing.T) {
 	ns.Run(t, "nft", "table inet test { chain in { type filter hook input priority 0; udp dport 4784 @th,72,2 0 counter; }; }")
 	configure(t, s, bfd.Config{})
 	guestsAre(t, s, 3*time.Second, 0, 0)
-	nettest.Eventually(t, 10*time.Second, func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n := len(s.leaving); n > 0 {
-			return fmt.Errorf("%d are still leaving", n)
-		}
-		return nil
-	})
+	allHaveLeft(t, s)
 	const farewells = 5
 	nettest.Eventually(t, 3*time.Second, func() error {
 		if want, out := fmt.Sprintf("packets %d ", farewells*maxPassive), ns.Run(t, "nft", "list table inet test"); !strings.Contains(out, want) {

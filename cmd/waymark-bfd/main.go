@@ -18,7 +18,7 @@ import (
 	"github.com/waymark-bgp/waymark/internal/version"
 )
 
-const usage = `waymark-bfd watches the paths to BGP peers by BFD, for waymark-agent and in a process that outlives it. It runs as root.
+const usage = `waymark-bfd watches the paths to BGP peers and egress gateways by BFD, for waymark-agent and in a process that outlives it. It runs as root.
 
 `
 
