@@ -112,8 +112,6 @@ type proxy struct {
 	ip     netip.Addr
 }
 
-var families = []int{unix.AF_INET, unix.AF_INET6}
-
 func defaultOf(family int) netip.Prefix {
 	if family == unix.AF_INET {
 		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
@@ -137,6 +135,14 @@ type link struct {
 type address struct {
 	device string
 	prefix netip.Prefix
+}
+
+// families are those that the kernel has.
+func (h *host) families() []int {
+	if h.ipv6 {
+		return []int{unix.AF_INET, unix.AF_INET6}
+	}
+	return []int{unix.AF_INET}
 }
 
 // underlay finds the device of those of the node's addresses that it really has. They may be on several; the smallest MTU
@@ -242,10 +248,10 @@ type planner struct {
 
 // inner are the families that tunnels carry.
 func (p *planner) inner() []int {
-	if p.host.ipv6 && p.under.MTU >= minIPv6MTU {
-		return families
+	if p.under.MTU < minIPv6MTU {
+		return []int{unix.AF_INET}
 	}
-	return families[:1]
+	return p.host.families()
 }
 
 // device plans the device of a VNI whose outer headers are of the family of an address.
@@ -291,10 +297,7 @@ func via(family int, node netip.Addr) netip.Addr {
 func (p *planner) path(t route.TunnelPath) error {
 	name, err := p.device(t.VNI, t.Gateway)
 	table := route.TableBase + uint32(t.Mark)
-	for _, family := range families {
-		if family == unix.AF_INET6 && !p.host.ipv6 {
-			continue
-		}
+	for _, family := range p.host.families() {
 		p.want.routes[kernelRoute{table: table, dst: defaultOf(family), metric: math.MaxUint32}] = true
 		p.want.rules[rule{
 			family: family, priority: route.RulePriority, mark: uint32(t.Mark) << p.Shift, mask: p.Mask, table: int(table),
@@ -313,10 +316,7 @@ func (p *planner) path(t route.TunnelPath) error {
 // pass plans the rules by which two kinds of packets pass the rules of paths: the outer packets, which inherit the mark of
 // what is in them and would be sent into the tunnel again, and those without a mark, to which it would only cost time.
 func (p *planner) pass() {
-	for _, family := range families {
-		if family == unix.AF_INET6 && !p.host.ipv6 {
-			continue
-		}
+	for _, family := range p.host.families() {
 		const before, after = route.RulePriority - 1, route.RulePriority + 1
 		p.want.rules[rule{family: family, priority: before, local: true, next: after}] = true
 		p.want.rules[rule{family: family, priority: before, mask: p.Mask, next: after}] = true

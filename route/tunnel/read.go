@@ -74,7 +74,7 @@ func (c *conn) read() (h *host, have *state, err error) {
 		if h, err = c.host(have); err != nil {
 			return err
 		}
-		return errors.Join(c.neighbors(h, have), c.routes(h, have), c.rules(have), c.proxies(h, have))
+		return errors.Join(c.neighbors(h, have), c.routes(h, have), c.rules(h, have), c.proxies(h, have))
 	})
 	if err != nil {
 		err = fmt.Errorf("read tunnels from the kernel: %w", err)
@@ -121,7 +121,7 @@ func (c *conn) host(have *state) (*host, error) {
 
 // neighbors reads the entries of our devices that do not come and go by themselves.
 func (c *conn) neighbors(h *host, have *state) error {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
+	for _, family := range append(h.families(), unix.AF_BRIDGE) {
 		list, err := c.NeighList(0, family)
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func (c *conn) neighbors(h *host, have *state) error {
 
 // routes reads the routes with our protocol number, of all tables.
 func (c *conn) routes(h *host, have *state) error {
-	for _, family := range families {
+	for _, family := range h.families() {
 		request := c.request(unix.RTM_GETROUTE, unix.NLM_F_DUMP)
 		request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(family), Protocol: route.TunnelProtocol}})
 		messages, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
@@ -188,8 +188,8 @@ func parseRoute(h *host, m []byte) (kernelRoute, bool) {
 	return r, true
 }
 
-func (c *conn) rules(have *state) error {
-	for _, family := range families {
+func (c *conn) rules(h *host, have *state) error {
+	for _, family := range h.families() {
 		list, err := c.RuleList(family)
 		if err != nil {
 			return err
@@ -210,7 +210,7 @@ func (c *conn) rules(have *state) error {
 
 // proxies reads the addresses that are answered for by us, by the protocol number that the library does not know.
 func (c *conn) proxies(h *host, have *state) error {
-	for _, family := range families {
+	for _, family := range h.families() {
 		request := c.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
 		request.AddData(&netlink.Ndmsg{Family: uint8(family), Flags: netlink.NTF_PROXY})
 		messages, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)

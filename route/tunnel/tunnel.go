@@ -27,6 +27,8 @@ type Kernel struct {
 	conn      *conn
 	applied   bool
 	last      route.Tunnels // what has been applied
+	host      *host          // as it was then
+	owned     map[proxy]bool // what was answered for then
 	announced map[proxy]*announcement
 }
 
@@ -81,6 +83,7 @@ func (k *Kernel) Apply(ctx context.Context, t route.Tunnels) (route.TunnelResult
 		result.Changed = p.written > 0
 		result.Repaired = result.Changed && k.applied && reflect.DeepEqual(t, k.last)
 		k.last, k.applied = clone(t), true
+		k.host, k.owned = p.host, p.want.proxies
 		k.remember(p)
 	}
 	if err != nil {
@@ -89,7 +92,7 @@ func (k *Kernel) Apply(ctx context.Context, t route.Tunnels) (route.TunnelResult
 	return result, nil
 }
 
-// remember notes whose neighbours are ours.
+// remember notes of which devices Watch is to look at neighbours.
 func (k *Kernel) remember(p *pass) {
 	devices := map[int]bool{}
 	for name := range p.want.devices {
@@ -107,6 +110,18 @@ func (k *Kernel) drifted() bool {
 	}
 	p, err := k.pass(k.last)
 	return err != nil || !p.done()
+}
+
+// silenced says that somebody has taken an address that is answered for.
+func (k *Kernel) silenced() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.conn == nil || len(k.owned) == 0 {
+		return false
+	}
+	have := newState()
+	err := k.conn.proxies(k.host, have)
+	return err == nil && !same(k.owned, have.proxies)
 }
 
 // pass reads the kernel and compares.

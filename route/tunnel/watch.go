@@ -19,6 +19,8 @@ const (
 	// gatherBusy is gather while events keep coming, as when pods start.
 	gatherBusy = 250 * time.Millisecond
 	quiet      = time.Second
+	// look is how often proxy neighbours are looked at: the kernel tells nobody when they go.
+	look = 500 * time.Millisecond
 	// bufferBytes holds events while the kernel is read.
 	bufferBytes = 1 << 20
 )
@@ -27,7 +29,8 @@ const (
 // begins. It runs until ctx ends, and returns an error only if it cannot listen (any more). notify must not block.
 func (k *Kernel) Watch(ctx context.Context, notify func()) error {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV4_NETCONF)
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
+		unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF)
 	if err != nil {
 		return fmt.Errorf("listen for kernel events: %w", err)
 	}
@@ -40,6 +43,8 @@ func (k *Kernel) Watch(ctx context.Context, notify func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- k.receive(socket, events) }()
 	notify()
+	looking := time.NewTicker(look)
+	defer looking.Stop()
 	var read time.Time
 	for {
 		select {
@@ -50,6 +55,11 @@ func (k *Kernel) Watch(ctx context.Context, notify func()) error {
 				return nil
 			}
 			return fmt.Errorf("listen for kernel events: %w", err)
+		case <-looking.C:
+			if k.silenced() {
+				notify()
+			}
+			continue
 		case <-events:
 		}
 		wait := gather

@@ -78,6 +78,9 @@ func TestDriftIsRepaired(t *testing.T) {
 	for name, command := range map[string][]string{
 		"forwarding entry":              {"bridge", "fdb", "del", "02:57:c0:00:02:0b", "dev", "waymark7001"},
 		"forwarding entry with another": {"bridge", "fdb", "replace", "02:57:c0:00:02:0b", "dev", "waymark7001", "dst", "192.0.2.77"},
+		"proxy":                         {"ip", "neigh", "del", "proxy", "198.51.100.240", "dev", "eth0"},
+		"IPv6 proxy":                    {"ip", "neigh", "del", "proxy", "2001:db8:100::240", "dev", "eth0"},
+		"proxy_ndp":                     {"sysctl", "-qw", "net.ipv6.conf.eth0.proxy_ndp=0"},
 		"rp_filter":                     {"sysctl", "-qw", "net.ipv4.conf.waymark7001.rp_filter=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
