@@ -19,6 +19,8 @@ type Packet struct {
 	Port                uint16 // of the destination; 0: not known, or the protocol has none
 	In, Out             string // names of the interfaces; empty: not known
 	Mark                uint32
+	ConnectionMark      uint32
+	ConnectionMarkKnown uint32 // which bits of it are known
 	DestinationType     string // as the routing table has it: unicast, local, ...; empty: not known
 	Translated          bool   // its destination was another one before
 }

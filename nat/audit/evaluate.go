@@ -95,8 +95,7 @@ func explore(rules Ruleset, base []*Chain, p Packet) Result {
 	for runs := 0; len(open) > 0; runs++ {
 		way := open[len(open)-1]
 		open = open[:len(open)-1]
-		// Before routing nobody has marked the new connection yet; afterwards somebody may have.
-		w := &walk{rules: rules, packet: p, way: way, connLost: !rules.Prerouting}
+		w := &walk{rules: rules, packet: p, way: way}
 		w.run(base)
 		if first == nil {
 			first, result = w, Result{Outcome: w.outcome, Steps: w.steps, Possible: []Outcome{w.outcome}}
@@ -136,9 +135,7 @@ type doubt struct {
 type walk struct {
 	rules    Ruleset
 	packet   Packet
-	markLost bool   // what the mark is cannot be told
-	ofConn   uint32 // mark of the connection
-	connLost bool
+	markLost bool  // what the mark is cannot be told
 	way      []int // which to take at the first doubts; at later ones the first
 	met      []doubt
 	steps    []Step
@@ -282,13 +279,17 @@ func (w *walk) rule(r *Rule) Verdict {
 }
 
 func (w *walk) setMark(r *Rule, s SetMark) {
-	from, lost := w.packet.Mark, w.markLost
+	p := &w.packet
+	from, lost := p.Mark, w.markLost
 	if s.FromConnection {
-		from, lost = w.ofConn, w.connLost
+		from, lost = p.ConnectionMark, s.And&^p.ConnectionMarkKnown != 0
 	}
 	mark, lost := from&s.And^s.Xor, lost && s.And != 0 || s.Unknown
 	if s.Connection {
-		w.ofConn, w.connLost = mark, lost
+		p.ConnectionMark, p.ConnectionMarkKnown = mark, ^uint32(0)
+		if lost {
+			p.ConnectionMarkKnown = 0
+		}
 		return
 	}
 	if w.packet.Mark, w.markLost = mark, lost; lost {

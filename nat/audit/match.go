@@ -89,10 +89,10 @@ func (w *walk) compare(key Key, r Range) answer {
 		}
 		return inNumbers(uint64(p.Mark), key, r)
 	case ConnectionMark:
-		if w.connLost {
+		if mask := uint32(key.Mask); (mask == 0 && p.ConnectionMarkKnown != ^uint32(0)) || mask&^p.ConnectionMarkKnown != 0 {
 			return maybe
 		}
-		return inNumbers(uint64(w.ofConn), key, r)
+		return inNumbers(uint64(p.ConnectionMark), key, r)
 	case State:
 		return inWords(r, "new")
 	case Status:

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/waymark-bgp/waymark/nat"
 	"github.com/waymark-bgp/waymark/nat/audit"
 	"github.com/waymark-bgp/waymark/nat/audit/command"
 	"github.com/waymark-bgp/waymark/nat/audit/iptables"
@@ -19,6 +20,7 @@ import (
 type Rules struct {
 	Paths       audit.Ruleset // Waymark's choice of an egress gateway, by a mark
 	Services    audit.Ruleset // translations of destinations; empty if they were not asked for
+	Forward     audit.Ruleset // what Waymark drops, where it works by iptables
 	Sources     audit.Ruleset
 	NotFollowed []string // base chains that a packet meets besides, which might mark or drop it
 }
@@ -32,6 +34,7 @@ func Read(ctx context.Context, version int, services bool) Rules {
 	rules := Rules{
 		Paths:    audit.Ruleset{Prerouting: true, Load: r.load},
 		Services: audit.Ruleset{Prerouting: true, Load: r.load},
+		Forward:  audit.Ruleset{Load: r.load},
 		Sources:  audit.Ruleset{Load: r.load},
 	}
 	of := map[string]*audit.Ruleset{"postrouting": &rules.Sources}
@@ -54,33 +57,54 @@ func Read(ctx context.Context, version int, services bool) Rules {
 		case c.Type == "nat" && ruleset != nil:
 			ruleset.Base = append(ruleset.Base, r.base(c))
 		case c.Type == "nat" && c.Hook == "prerouting" && c.Table == "nat":
-			rules.addOwn(r.base(c))
+			addOwn(&rules.Paths, r.base(c))
+		case c.Table == "filter" && c.Name == "FORWARD" && c.Hook == "forward":
+			addOwn(&rules.Forward, r.base(c))
+			fallthrough
 		case c.Type != "nat" && slices.Contains([]string{"prerouting", "forward", "postrouting"}, c.Hook):
 			rules.NotFollowed = append(rules.NotFollowed, fmt.Sprintf("%s table %s chain %s (%s, priority %d)", c.Family, c.Table, c.Name, c.Hook, c.Priority))
 		}
 	}
-	legacy, err := iptables.Legacy(ctx, r.family)
+	if forward := r.legacy("filter", "FORWARD", &rules.Forward); forward != nil {
+		addOwn(&rules.Forward, forward)
+		rules.NotFollowed = append(rules.NotFollowed, forward.Name.String())
+	}
 	for hook, ruleset := range of {
-		if err != nil {
-			ruleset.Unread = append(ruleset.Unread, err.Error())
-		}
-		if legacy != nil {
-			r.tables[audit.ChainName{Tool: legacy.Tool(), Family: r.family, Table: "nat"}] = legacy
-			ruleset.Base = append(ruleset.Base, legacy.Base(strings.ToUpper(hook)))
+		if base := r.legacy("nat", strings.ToUpper(hook), ruleset); base != nil {
+			ruleset.Base = append(ruleset.Base, base)
 		}
 	}
-	if legacy != nil && !services {
-		rules.addOwn(legacy.Base("PREROUTING"))
+	if base := r.legacy("nat", "PREROUTING", &rules.Paths); base != nil && !services {
+		addOwn(&rules.Paths, base)
 	}
 	return rules
 }
 
-// addOwn adds of a chain before routing what is Waymark's, which chooses egress gateways there if it works by iptables.
-func (r *Rules) addOwn(c *audit.Chain) {
+// legacy gives a built-in chain of legacy iptables; nil: its table is not in use, or it cannot be read, which the ruleset notes.
+func (r *reader) legacy(name, chain string, into *audit.Ruleset) *audit.Chain {
+	id := audit.ChainName{Tool: "legacy", Family: r.family, Table: name}
+	if r.tables[id] == nil {
+		t, err := iptables.Legacy(r.ctx, r.family, name)
+		if err != nil {
+			into.Unread = append(into.Unread, err.Error())
+		}
+		if t == nil {
+			return nil
+		}
+		r.tables[id] = t
+		id.Tool = t.Tool()
+		r.tables[id] = t
+		id.Tool = "legacy"
+	}
+	return r.tables[id].(*iptables.Table).Base(chain)
+}
+
+// addOwn adds of a chain what is Waymark's, which chooses egress gateways and drops what has none there if it works by iptables.
+func addOwn(r *audit.Ruleset, c *audit.Chain) {
 	own := *c
 	own.Rules = slices.DeleteFunc(slices.Clone(c.Rules), func(rule audit.Rule) bool { return rule.Owner() != ownTable })
 	if len(own.Rules) > 0 {
-		r.Paths.Base = append(r.Paths.Base, &own)
+		r.Base = append(r.Base, &own)
 	}
 }
 
@@ -106,10 +130,10 @@ func (r *reader) load(name audit.ChainName) *audit.Chain {
 
 // base reads a chain by iptables if that has made it, because nft does not understand all of what that writes.
 func (r *reader) base(c nft.Chain) *audit.Chain {
-	if c.Family == "inet" || c.Table != "nat" || c.Name != strings.ToUpper(c.Hook) {
+	if c.Family == "inet" || c.Table != "nat" && c.Table != "filter" || c.Name != strings.ToUpper(c.Hook) {
 		return r.nft(c)
 	}
-	t := iptables.NFT(r.ctx, c.Family)
+	t := iptables.NFT(r.ctx, c.Family, c.Table)
 	base := t.Base(c.Name)
 	if base.Unread != "" {
 		return r.nft(c) // there is no iptables here, or another program has written rules that iptables does not understand
@@ -156,6 +180,7 @@ func Ask(rules Rules, q audit.Question) (audit.Answer, error) {
 	}
 	a.In = in
 	p := audit.Packet{Source: q.Pod, Destination: q.To, Protocol: q.Protocol, Port: q.Port, In: in}
+	p.ConnectionMarkKnown = ^uint32(0) // it is new
 	for _, before := range []audit.Ruleset{rules.Services, rules.Paths} {
 		if t, err := typeOf(p.Destination); err == nil {
 			p.DestinationType = t
@@ -165,6 +190,8 @@ func Ask(rules Rules, q audit.Question) (audit.Answer, error) {
 			return a, nil
 		}
 	}
+	// Waymark gives packet and connection the same bits. Of the others nothing is known after other chains.
+	p.ConnectionMark, p.ConnectionMarkKnown = p.Mark&nat.MarkMask, nat.MarkMask
 	a.To, a.Port = p.Destination, p.Port
 	way, err := wayOf(p)
 	if err != nil {
@@ -179,8 +206,16 @@ func Ask(rules Rules, q audit.Question) (audit.Answer, error) {
 		a.Notes = append(a.Notes, fmt.Sprintf("%s is an address of this node: the packet does not leave it", p.Destination))
 		return a, nil
 	}
-	a.Result = audit.Evaluate(rules.Sources, p)
-	a.Steps = append(steps, a.Steps...)
+	a.Result = audit.Result{}
+	if len(rules.Forward.Base) > 0 || len(rules.Forward.Unread) > 0 {
+		a.Result = audit.Evaluate(rules.Forward, p)
+		steps = append(steps, a.Steps...)
+	}
+	if a.Kind != audit.Unknown && a.Kind != audit.Dropped {
+		a.Result = audit.Evaluate(rules.Sources, p)
+		steps = append(steps, a.Steps...)
+	}
+	a.Steps = steps
 	switch a.Kind {
 	case audit.Masqueraded:
 		a.Source, err = masquerade(way, p.Destination)

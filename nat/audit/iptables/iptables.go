@@ -1,4 +1,4 @@
-// Package iptables reads NAT rules that iptables has made, of both kinds: those that are in nftables, chain by chain, and the
+// Package iptables reads rules that iptables has made, of both kinds: those that are in nftables, chain by chain, and the
 // legacy ones. It reads the sets of ipset that the rules ask.
 package iptables
 
@@ -13,8 +13,6 @@ import (
 	"github.com/waymark-bgp/waymark/nat/audit/command"
 )
 
-const table = "nat"
-
 // Priority of the legacy nat table's POSTROUTING and PREROUTING.
 var priorities = map[string]int{"POSTROUTING": 100, "PREROUTING": -100}
 
@@ -26,44 +24,45 @@ func program(kind, family string) string {
 	return "iptables-" + kind
 }
 
-// Table reads chains of a nat table when they are asked for, each once.
+// Table reads chains of a table when they are asked for, each once.
 type Table struct {
 	ctx          context.Context
-	tool, family string
+	tool         string
+	family, name string
 	lines        func(chain string) ([]string, error)
 	chains       map[string]*audit.Chain
 	sets         map[string]*ipset
 }
 
 // NFT is the table that iptables-nft has made. It reads while ctx lasts.
-func NFT(ctx context.Context, family string) *Table {
+func NFT(ctx context.Context, family, name string) *Table {
 	tool := program("nft", family)
 	lines := func(chain string) ([]string, error) {
-		out, err := command.Output(ctx, tool, "-w", "-t", table, "-S", chain)
+		out, err := command.Output(ctx, tool, "-w", "-t", name, "-S", chain)
 		return slices.Collect(strings.Lines(string(out))), err
 	}
-	return &Table{ctx, tool, family, lines, map[string]*audit.Chain{}, map[string]*ipset{}}
+	return &Table{ctx, tool, family, name, lines, map[string]*audit.Chain{}, map[string]*ipset{}}
 }
 
 // Legacy is the table of legacy iptables; nil: it is not in use. To ask iptables itself would load it.
-func Legacy(ctx context.Context, family string) (*Table, error) {
+func Legacy(ctx context.Context, family, name string) (*Table, error) {
 	names, err := os.ReadFile("/proc/thread-self/net/" + family + "_tables_names")
-	if err != nil || !slices.Contains(strings.Fields(string(names)), table) {
-		return nil, nil // no legacy iptables in this kernel, or no nat table
+	if err != nil || !slices.Contains(strings.Fields(string(names)), name) {
+		return nil, nil // no legacy iptables in this kernel, or not this table
 	}
 	tool := program("legacy", family)
-	out, err := command.Output(ctx, tool+"-save", "-t", table)
+	out, err := command.Output(ctx, tool+"-save", "-t", name)
 	if err != nil {
-		return nil, fmt.Errorf("legacy iptables has a nat table that cannot be read: %w", err)
+		return nil, fmt.Errorf("legacy iptables has a table %s that cannot be read: %w", name, err)
 	}
 	byChain := map[string][]string{}
 	for line := range strings.Lines(string(out)) {
 		if rule, ok := strings.CutPrefix(line, "-A "); ok {
-			name, _, _ := strings.Cut(rule, " ")
-			byChain[name] = append(byChain[name], line)
+			chain, _, _ := strings.Cut(rule, " ")
+			byChain[chain] = append(byChain[chain], line)
 		} else if head, ok := strings.CutPrefix(line, ":"); ok { // ":POSTROUTING ACCEPT [0:0]"
-			name, _, _ := strings.Cut(head, " ")
-			byChain[name] = []string{"-P " + head}
+			chain, _, _ := strings.Cut(head, " ")
+			byChain[chain] = []string{"-P " + head}
 		}
 	}
 	lines := func(chain string) ([]string, error) {
@@ -72,7 +71,7 @@ func Legacy(ctx context.Context, family string) (*Table, error) {
 		}
 		return byChain[chain], nil
 	}
-	return &Table{ctx, tool, family, lines, map[string]*audit.Chain{}, map[string]*ipset{}}, nil
+	return &Table{ctx, tool, family, name, lines, map[string]*audit.Chain{}, map[string]*ipset{}}, nil
 }
 
 // Tool is the name of the tool in chain names.
@@ -90,7 +89,7 @@ func (t *Table) Chain(name string) *audit.Chain {
 	if known := t.chains[name]; known != nil {
 		return known
 	}
-	c := &audit.Chain{Name: audit.ChainName{Tool: t.tool, Family: t.family, Table: table, Chain: name}}
+	c := &audit.Chain{Name: audit.ChainName{Tool: t.tool, Family: t.family, Table: t.name, Chain: name}}
 	t.chains[name] = c
 	lines, err := t.lines(name)
 	if err != nil {

@@ -95,6 +95,10 @@ func (p *parser) option() {
 		p.match(not, field, wordsOf(strings.ToLower(p.next())))
 	case "--ctstate", "--state":
 		p.state(not, p.next())
+	case "--ctdir":
+		p.match(not, audit.Direction, wordsOf(strings.ToLower(p.next())))
+	case "--tcp-flags":
+		p.flags(not, p.next(), p.next())
 	case "--match-set":
 		p.set(not, p.next(), p.next())
 	case "-j", "-g":
@@ -230,6 +234,15 @@ var targets = strings.Fields("ACCEPT DROP RETURN QUEUE AUDIT CHECKSUM CLASSIFY C
 	"IDLETIMER LED LOG MARK MASQUERADE NETMAP NFLOG NFQUEUE NOTRACK RATEEST REDIRECT REJECT SECMARK SET SNAT SNPT SYNPROXY TCPMSS " +
 	"TCPOPTSTRIP TEE TOS TPROXY TRACE TTL ULOG")
 
+// flags of TCP: the first packet of a connection has SYN alone.
+func (p *parser) flags(not bool, mask, set string) {
+	want := "NONE"
+	if slices.Contains(strings.Split(mask, ","), "SYN") {
+		want = "SYN"
+	}
+	p.match(not != (set != want), audit.State, wordsOf("new"))
+}
+
 // jump is the target with all that follows.
 func (p *parser) jump(isGoto bool, name string) {
 	verdict := func(v audit.Verdict) { p.target = []audit.Statement{v} }
@@ -255,7 +268,7 @@ func (p *parser) jump(isGoto bool, name string) {
 		p.target = []audit.Statement{p.setMark()}
 	case name == "CONNMARK":
 		p.target = []audit.Statement{audit.SetMark{Connection: !slices.Contains(p.words, "--restore-mark"), Unknown: true}}
-	case slices.Contains([]string{"LOG", "NFLOG", "TRACE", "SET"}, name):
+	case slices.Contains([]string{"TCPMSS", "TOS", "DSCP", "CLASSIFY", "CHECKSUM", "LOG", "NFLOG", "TRACE", "SET"}, name):
 	default:
 		p.target = []audit.Statement{audit.Opaque{}}
 	}

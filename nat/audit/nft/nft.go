@@ -135,15 +135,15 @@ func (t *Table) texts(where []string) (map[string]string, error) {
 	}
 	texts := map[string]string{}
 	var begun []string // nft breaks long lists into lines
-	for line := range strings.Lines(string(out)) {
+	_, body, _ := strings.Cut(string(out), "\tchain ")
+	for line := range strings.Lines(body) {
 		text, handle, found := strings.Cut(strings.TrimSpace(line), " # handle ")
-		if !found {
+		switch {
+		case strings.HasPrefix(text, "type ") || strings.HasPrefix(text, "comment ") || strings.HasSuffix(text, " {") && found:
+			continue // the head of the table or of the chain
+		case !found:
 			begun = append(begun, text)
 			continue
-		}
-		if strings.HasSuffix(text, "{") {
-			begun = nil
-			continue // the head of a set or chain
 		}
 		texts[strings.TrimSpace(handle)] = strings.Join(append(begun, text), " ")
 		begun = nil
