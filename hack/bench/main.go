@@ -1,6 +1,6 @@
 // Bench measures waymark-agent against BIRD, FRR and what the kernel itself takes, all in one run: routes learned into the
 // kernel, the memory and CPU time for it, how fast a change reaches a reflector and how fast a reflector notices that a node
-// is dead. It runs in network namespaces of its own, as root, after `make build`.
+// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use. It runs in network namespaces of its own, as root, after `make build`.
 package main
 
 import (
