@@ -8,11 +8,11 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/... github.com/osrg/gobgp/v4/cmd/gobgp \
     && ln -s waymark bin/kubectl-waymark
 
-# Debian, because the agent runs nft, which an image without a distribution has not; and the release that the tests run on.
+# Debian, because the agent runs nft or iptables, which an image without a distribution has not; and the release that the tests run on.
 # iproute2 is for people: ip route show proto 179.
 FROM debian:12-slim
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends iproute2 nftables \
+    && apt-get install --yes --no-install-recommends iproute2 ipset iptables nftables \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/bin/ /usr/local/bin/
 LABEL org.opencontainers.image.title="Waymark" \

@@ -25,6 +25,17 @@ func TestCleanup(t *testing.T) {
 		node.IP(t, route)
 	}
 	node.Run(t, "nft", "add table inet waymark; add chain inet waymark nat { type nat hook postrouting priority 90; }; add table inet waymark-traffic; add table inet other")
+	for _, set := range []string{"waymark4-0123456789abcdef", "other"} {
+		node.Run(t, "ipset", "create", set, "hash:net")
+	}
+	for _, variant := range []string{"nft", "legacy"} {
+		for _, rule := range []string{
+			"-N WAYMARK-POSTROUTING", "-A WAYMARK-POSTROUTING -m set --match-set waymark4-0123456789abcdef dst -j RETURN",
+			"-A POSTROUTING -j WAYMARK-POSTROUTING", "-A POSTROUTING -j RETURN",
+		} {
+			node.Run(t, "iptables-"+variant, append([]string{"-t", "nat"}, strings.Fields(rule)...)...)
+		}
+	}
 	k := kubelet{node: node, host: t.TempDir()}
 	runDir := filepath.Join(k.host, "run/waymark")
 	if err := errors.Join(os.MkdirAll(runDir, 0o700), os.WriteFile(filepath.Join(runDir, "agent.json"), nil, 0o600)); err != nil {
@@ -39,8 +50,19 @@ func TestCleanup(t *testing.T) {
 		if out := node.IP(t, "route show 203.0.113.0/24"); out == "" {
 			t.Error("a route that is not ours is gone")
 		}
-		if out := node.Run(t, "nft", "list", "tables"); strings.TrimSpace(out) != "table inet other" {
+		if out := node.Run(t, "nft", "list", "tables"); strings.Contains(out, "waymark") || !strings.Contains(out, "table inet other") {
 			t.Errorf("tables: %s", out)
+		}
+		for _, variant := range []string{"nft", "legacy"} {
+			if out := node.Run(t, "iptables-"+variant, "-t", "nat", "-S"); strings.Contains(out, "WAYMARK") || !strings.Contains(out, "-A POSTROUTING -j RETURN") {
+				t.Errorf("rules of %s: %s", variant, out)
+			}
+		}
+		if out := node.Run(t, "ipset", "list", "-name"); strings.TrimSpace(out) != "other" {
+			t.Errorf("sets: %s", out)
+		}
+		if err := os.RemoveAll(filepath.Join(k.host, "run/xtables.lock")); err != nil { // everybody's
+			t.Error(err)
 		}
 		if left, err := os.ReadDir(filepath.Join(k.host, "run")); err != nil || len(left) > 0 {
 			t.Errorf("in /run: %v %v", left, err)

@@ -45,7 +45,7 @@ func (k kubelet) run(t testing.TB, pod corev1.PodSpec) *nettest.Process {
 // inside begins in mount namespace of its own and replaces itself by the words that follow.
 const inside = `set -eu
 mount -t tmpfs tmpfs /run
-while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done
+while [ "$1" != -- ]; do if [ -d "$1" ]; then mkdir -p "$2"; else touch "$2"; fi; mount --bind "$1" "$2"; shift 2; done
 shift
 mount --bind /proc/sys /proc/sys
 for ro in /proc/sys /run /; do mount -o remount,bind,ro "$ro"; done
@@ -61,7 +61,7 @@ func (k kubelet) command(t testing.TB, pod corev1.PodSpec, c corev1.Container) [
 				continue
 			}
 			at := filepath.Join(k.host, volume.HostPath.Path)
-			if err := os.MkdirAll(at, 0o755); err != nil { // so does the kubelet for DirectoryOrCreate
+			if err := k.create(at, *volume.HostPath.Type); err != nil {
 				t.Fatal(err)
 			}
 			words = append(words, at, mount.MountPath)
@@ -104,6 +104,21 @@ func (k kubelet) command(t testing.TB, pod corev1.PodSpec, c corev1.Container) [
 		words = append(words, strings.NewReplacer(values...).Replace(arg))
 	}
 	return words
+}
+
+// create makes what a hostPath volume needs, as the kubelet does.
+func (k kubelet) create(at string, kind corev1.HostPathType) error {
+	if kind != corev1.HostPathFileOrCreate {
+		return os.MkdirAll(at, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(at, os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // credentials are what a pod of the cluster finds: a directory with its token, and where the API server is.

@@ -100,7 +100,7 @@ type NodeRoutingStateStatus struct {
 	// LearnedCount is the number of learned prefixes in the kernel.
 	// +optional
 	LearnedCount int32 `json:"learnedCount"`
-	// NATBackend that is in use: nftables or iptables.
+	// NATBackend that is in use: nftables, iptables-nft or iptables-legacy.
 	// +optional
 	NATBackend string `json:"natBackend,omitempty"`
 	// Policies in force.

@@ -35,8 +35,8 @@ import (
 )
 
 type options struct {
-	node, source, kubeconfig, runDir, metricsAddress, logFormat string
-	withdrawOnExit, gobgpWritable                               bool
+	node, source, kubeconfig, runDir, metricsAddress, logFormat, natBackend string
+	withdrawOnExit, gobgpWritable                                           bool
 }
 
 const usage = `waymark-agent announces this node's pod prefixes by BGP, learns the datacenter's routes into the kernel and keeps the
@@ -56,6 +56,7 @@ func main() {
 	flag.StringVar(&o.runDir, "run-dir", "/run/waymark", "`directory` for sockets and for what one agent leaves to the next; made if it is not there")
 	flag.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9470", "TCP `address` and port that serve /metrics, /healthz and /readyz; empty: none")
 	flag.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
+	flag.StringVar(&o.natBackend, "nat-backend", autoBackend, "what changes source addresses: `nftables`, iptables, or auto, which is nftables where the kernel and nft can do it, else iptables")
 	flag.BoolVar(&o.withdrawOnExit, "withdraw-on-exit", false, "on SIGTERM withdraw what was announced, instead of letting peers keep it by graceful restart")
 	flag.BoolVar(&o.gobgpWritable, "gobgp-writable", false, "let the gobgp command change the speaker, for experiments; the next apply may undo it")
 	flag.BoolVar(&showVersion, "version", false, "print the version and end")
@@ -97,7 +98,7 @@ func (o options) check() error {
 	case o.runDir == "":
 		return errors.New("--run-dir is empty")
 	}
-	return nil
+	return checkBackend(o.natBackend)
 }
 
 // objectSource is where the agent's snapshots come from.
@@ -161,7 +162,10 @@ func run(ctx context.Context, o options) error {
 	}
 	log.Info("agent started", "version", a.Version, "node", o.node, "source", o.source, "runDir", o.runDir)
 
-	sources := nftables.New()
+	sources, err := chooseBackend(ctx, o.natBackend, log)
+	if err != nil {
+		return fmt.Errorf("--nat-backend %s: %w", o.natBackend, err)
+	}
 	speaker := gobgp.New(log, filepath.Join(o.runDir, "gobgp.sock"), o.gobgpWritable, func() { a.Notify(agent.TriggerBGP) })
 	routes := kernel.New()
 	tunnels := tunnel.New(filepath.Join(o.runDir, "tunnels.json"))

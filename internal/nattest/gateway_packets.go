@@ -259,7 +259,7 @@ func nothingStays(t *testing.T, start func() Backend) {
 				all = append(all, n.Run(t, family+"-legacy", "-t", table, "-S"))
 			}
 		}
-		all = append(all, n.Run(t, "nft", "list", "ruleset"), n.Run(t, "ipset", "list", "-name"))
+		all = append(all, n.Run(t, "nft", "--stateless", "list", "ruleset"), n.Run(t, "ipset", "list", "-name"))
 		lines := strings.Split(strings.Join(all, ""), "\n")
 		slices.Sort(lines)
 		return strings.Join(lines, "\n")

@@ -101,8 +101,14 @@ func (b *Backend) Remove(ctx context.Context) error {
 	b.left, b.written = nil, false
 	nothing := ruleset{}
 	have, err := b.read(ctx, nothing, false)
+	if errors.Is(err, errNoSets) && ctx.Err() == nil {
+		return nil // then there cannot have been an Apply either
+	}
 	if err != nil {
 		return err
+	}
+	if have.holds(nothing) {
+		return nil
 	}
 	return b.write(ctx, have, nothing)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -23,6 +24,9 @@ const (
 	// letGo is how long the kernel may take to let go of the sets of deleted rules.
 	letGo = 500 * time.Millisecond
 )
+
+// errNoSets says that this host has no ipset, in the kernel or as a command.
+var errNoSets = errors.New("sets cannot be listed")
 
 // sets are contents by name, sorted as text. The name of a set tells its content, so that rules switch from one content to
 // the next as a whole when they are written, and a content that stays is not touched.
@@ -87,11 +91,11 @@ func lastOf(p netip.Prefix) netip.Addr {
 // readSets reads our sets. Without members it only counts them, which costs the same for small and large sets: the content is
 // then the number.
 func readSets(ctx context.Context, members bool) (sets, error) {
+	have := sets{}
 	out, err := run(ctx, "", "ipset", "list", "-terse")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoSets, err)
 	}
-	have := sets{}
 	name := ""
 	for line := range strings.Lines(out) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
