@@ -26,7 +26,7 @@ type Kernel struct {
 	mu        sync.Mutex
 	conn      *conn
 	applied   bool
-	last      route.Tunnels // what has been applied
+	last      route.Tunnels  // what has been applied
 	host      *host          // as it was then
 	owned     map[proxy]bool // what was answered for then
 	announced map[proxy]*announcement
