@@ -245,7 +245,7 @@ func judge(policies []nat.Policy, f Finding, answer audit.Answer) (Finding, bool
 	if answer.Source.IsValid() {
 		f.Got = answer.Source.String()
 	}
-	return f, !Satisfied(f.Want, f.Pod, answer)
+	return f, answer.Kind != audit.Stays && !Satisfied(f.Want, f.Pod, answer)
 }
 
 // Wanted is the source that the policy asks for now: without a path to a gateway its fallback.

@@ -208,7 +208,7 @@ func sourceOf(ctx context.Context, pod string, q audit.Question, status agent.St
 	if policy := agent.Deciding(status.Policies, status.Pods, q.Pod, answer.To); policy != nil {
 		v.Policy, v.Want = policy.Name, agent.Wanted(*policy, q.Pod)
 	}
-	v.OK = agent.Satisfied(v.Want, q.Pod, answer) || v.Policy == "" && answer.Source == q.Pod
+	v.OK = answer.Kind == audit.Stays || agent.Satisfied(v.Want, q.Pod, answer)
 	if r := answer.Rule; r != nil {
 		v.Rule = &ruleView{r.Chain.Tool, r.Chain.Family, r.Chain.Table, r.Chain.Chain, r.Handle, r.Line, r.Owner(), r.Text}
 	}

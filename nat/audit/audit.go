@@ -213,6 +213,7 @@ const (
 	Translated  Kind = "Translated"
 	Masqueraded Kind = "Masqueraded" // an address of the interface that it leaves by
 	Dropped     Kind = "Dropped"
+	Stays       Kind = "Stays" // it does not leave the node: it is for the node itself, or there is no route
 	Unknown     Kind = "Unknown"
 )
 
@@ -246,6 +247,8 @@ func (o Outcome) String() string {
 		return "the address of " + cmp.Or(o.Interface, "the interface that it leaves by")
 	case Dropped:
 		return "none, it is dropped"
+	case Stays:
+		return "none, it does not leave the node"
 	}
 	return "unknown: " + o.Why
 }

@@ -163,7 +163,10 @@ func AskAll(ctx context.Context, questions []audit.Question) []audit.Answer {
 			rules[version] = Read(ctx, version, false)
 		}
 		answer, err := Ask(rules[version], q)
-		if err != nil {
+		switch {
+		case unroutable(err):
+			answer.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Stays}}
+		case err != nil:
 			answer.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Unknown, Why: err.Error()}}
 		}
 		answers[i] = answer
@@ -201,7 +204,7 @@ func Ask(rules Rules, q audit.Question) (audit.Answer, error) {
 	a.Out, a.Gateway = way.out, way.gateway
 	steps := append(a.Steps, audit.Step{Where: "routing", What: way.String()})
 	if way.kind == "local" {
-		a.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Unchanged, Address: q.Pod}, Steps: steps}
+		a.Result = audit.Result{Outcome: audit.Outcome{Kind: audit.Stays}, Steps: steps}
 		a.Source = q.Pod
 		a.Notes = append(a.Notes, fmt.Sprintf("%s is an address of this node: the packet does not leave it", p.Destination))
 		return a, nil

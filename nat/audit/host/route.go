@@ -1,8 +1,10 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -42,6 +44,11 @@ func get(to netip.Addr, options *netlink.RouteGetOptions) (netlink.Route, error)
 		return netlink.Route{}, fmt.Errorf("route to %s: %w", to, err)
 	}
 	return routes[0], nil
+}
+
+// unroutable tells whether an error says that there is no route, or one that leads nowhere.
+func unroutable(err error) bool {
+	return slices.ContainsFunc([]error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EINVAL, unix.EACCES}, func(e error) bool { return errors.Is(err, e) })
 }
 
 func name(index int) string {
