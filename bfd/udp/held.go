@@ -72,7 +72,8 @@ func (s *Speaker) settle(sess *session, before seen) {
 		s.log.Log(context.Background(), level, "BFD session state",
 			"peer", sess.config.Peer, "from", before.state, "to", now.state, "reason", sess.machine.Diag().String())
 	}
-	if now != before && !sess.passive {
+	// Of passive sessions it is told whether there is one: a node with none at all may be cut off.
+	if now != before && !sess.passive || sess.passive && (now.state == bfd.Up) != (before.state == bfd.Up) && !s.anotherUp(sess) {
 		s.notify()
 	}
 	if sess.machine.Done() {
@@ -83,4 +84,14 @@ func (s *Speaker) settle(sess *session, before seen) {
 		return
 	}
 	s.timers.set(sess)
+}
+
+// anotherUp says that another passive session is up.
+func (s *Speaker) anotherUp(but *session) bool {
+	for _, sess := range s.sessions {
+		if sess != but && sess.passive && sess.machine.State() == bfd.Up {
+			return true
+		}
+	}
+	return false
 }
