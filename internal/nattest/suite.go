@@ -29,6 +29,7 @@ func Suite(t *testing.T, start func() Backend) {
 		run  func(*testing.T, func() Backend)
 	}{
 		{"PodAddressWinsAgainstForeignMasquerade", podAddressWins},
+		{"NeighboursKeepTheirTraffic", neighboursKeepTheirTraffic},
 		{"PoliciesDecide", policiesDecide},
 		{"SelectedPods", selectedPods},
 		{"OnlyPodTrafficThatLeavesTheNodeIsTouched", onlyPodTraffic},
