@@ -43,25 +43,43 @@ type Choice struct {
 	Term    int64     `json:"term"`              // of the list that it was chosen from
 	Since   time.Time `json:"since"`
 	Before  string    `json:"before,omitempty"` // the gateway before this one: it may have connections still
+	// Final: when it was made, the health of all gateways was known. It stays until something speaks against it.
+	Final bool `json:"final,omitempty"`
+	// Returned: it was chosen although it had just returned, like all that were alive.
+	Returned bool `json:"returned,omitempty"`
 	// Failovers counts the changes that were not the controller's.
 	Failovers int64 `json:"failovers,omitempty"`
 }
 
-// choose picks the owner of an address. All nodes that see the same pick the same. The choice before stays while nothing
-// speaks against it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew.
-func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.EgressOwner) Health) string {
-	best, owner := len(preferences), ""
+// choose picks the owner of an address. All nodes that see the same pick the same: the first of the list that is alive, rather
+// one that has not just returned. Once every gateway's health has been known, the choice stays while nothing speaks against
+// it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew.
+func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.EgressOwner) Health) Choice {
+	choice := Choice{Term: list.Term, Since: before.Since, Before: before.Before, Failovers: before.Failovers, Final: true}
+	best := len(preferences)
 	for _, g := range list.Gateways {
-		rank := slices.IndexFunc(preferences, func(fits func(bool, Health) bool) bool { return fits(g.Leaving, health(g)) })
+		h := health(g)
+		rank := slices.IndexFunc(preferences, func(fits func(bool, Health) bool) bool { return fits(g.Leaving, h) })
 		if rank < 0 {
 			continue
 		}
-		stays := g.Node == before.Gateway && list.Term == before.Term
-		if rank < best || rank == best && stays {
-			best, owner = rank, g.Node
+		choice.Final = choice.Final && (h != Presumed || g.Leaving)
+		stays := g.Node == before.Gateway && before.Final && before.Term == list.Term
+		// After none was alive the last one goes on, if it has not been away itself: it was this node that was cut off.
+		resumes := before.Gateway == "" && g.Node == before.Before && before.Term == list.Term && h != Returned
+		switch {
+		case stays && !g.Leaving && (h != Returned || before.Returned), resumes && !g.Leaving:
+			rank = -1
+		case stays && g.Leaving:
+		case rank >= best:
+			continue
+		}
+		if rank <= best {
+			best, choice.Gateway, choice.Returned = rank, g.Node, h == Returned
 		}
 	}
-	return owner
+	choice.Final = choice.Final || best == -1
+	return choice
 }
 
 // preferences among gateways, the first choice first. A gateway that fits none is not chosen.

@@ -107,6 +107,11 @@ func (d *decision) egress(pods []netip.Prefix) {
 func (d *decision) owners() map[string][]v1alpha1.EgressAddress {
 	if !d.snapshot.Controlled {
 		lists, _ := Owners(d.snapshot) // whose problems Check has
+		for _, list := range lists {
+			for i := range list {
+				list[i].Term = 1 // nobody counts: the nodes alone keep to what they have chosen
+			}
+		}
 		return lists
 	}
 	lists := map[string][]v1alpha1.EgressAddress{}
@@ -207,15 +212,15 @@ func (u *use) choose(f EgressFacts) {
 		health[g.Node] = g.Health
 		list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: g.Node, Leaving: g.Leaving})
 	}
-	u.choice = before
-	u.choice.Term = u.Term
-	u.choice.Gateway = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
+	u.choice = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {
-		u.choice.Since, u.choice.Before = f.Now, before.Gateway
-		if before.Gateway != "" && before.Term == u.Term {
+		u.choice.Since, u.choice.Before = f.Now, cmp.Or(before.Gateway, before.Before)
+		if before.Final && before.Gateway != "" && before.Term == u.Term {
 			u.choice.Failovers++
 		}
 	}
+	// What a node that is cut off owns is nobody else's affair, and nothing that it may keep.
+	u.choice.Final = u.choice.Final && !(f.Isolated && u.serves)
 }
 
 // owner is the gateway chosen; nil: there is none.
@@ -262,13 +267,23 @@ func (u *use) partner(self string) netip.Addr {
 	return partner
 }
 
-// ports of SNAT. The owner by the list and the one that has taken over from it use different halves, and so do owners that
-// follow each other: the peer may still know the connections of the one before.
-func (u *use) ports(self string) (first, last uint16) {
+// ports of SNAT. Owners that follow each other use different halves: the peer may still know the connections of the one
+// before. The owner by the list goes by the term, one that has taken over from it by the other half. Without a controller
+// nobody counts terms, and every other gateway by name has the same half.
+func (u *use) ports(self string, controlled bool) (first, last uint16) {
 	const half = (lastPort + 1) / 2
 	odd := u.Term%2 == 1
 	if i := slices.IndexFunc(u.states, func(g GatewayState) bool { return !g.Leaving }); i >= 0 && u.states[i].Node != self {
 		odd = !odd
+	}
+	if !controlled {
+		before := 0
+		for _, g := range u.states {
+			if g.Node < self {
+				before++
+			}
+		}
+		odd = before%2 == 1
 	}
 	if odd {
 		return half, lastPort
@@ -341,7 +356,7 @@ func (d *decision) serve(u *use) {
 		VNI: vni, Address: u.address, Partner: u.partner(d.node.Name), Owns: owns,
 	})
 	exit := nat.Exit{Mark: mark, Device: route.TunnelDevice(vni), Address: u.address}
-	exit.First, exit.Last = u.ports(d.node.Name)
+	exit.First, exit.Last = u.ports(d.node.Name, d.snapshot.Controlled)
 	d.plan.NAT.Exits = append(d.plan.NAT.Exits, exit)
 	if !u.address.IsValid() || d.plan.Drained {
 		return

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/waymark-bgp/waymark/bfd"
@@ -13,7 +14,7 @@ const (
 	presumeTime = 4 * time.Second
 	// plannedTime is how long a gateway counts as alive that has taken its session down by intent: its waymark-bfd is being
 	// replaced, and its kernel goes on.
-	plannedTime = 10 * time.Second
+	plannedTime = 15 * time.Second
 	// lonelyTime is how long a node that has lost all others takes itself for the one that is cut off, unless a BGP session
 	// outlives its hold time meanwhile.
 	lonelyTime = 100 * time.Second
@@ -21,6 +22,8 @@ const (
 	// lost connection for nothing but a replacement of both.
 	bfdPatience  = 5 * time.Second
 	bfdLossGrace = 300 * time.Millisecond
+	// settleTime is how long a node that has returned owns an address before it is like all others: they choose by then.
+	settleTime = 2 * time.Second
 )
 
 // gateways follows, over time, the health of the gateways that this node watches, and its own as one.
@@ -98,7 +101,11 @@ func (g *gateways) judge(now time.Time, s bfd.Status) {
 	before, known := g.health[s.Peer]
 	health := Dead
 	failures, wasUp := g.up[s.Peer]
+	rejoining := now.Sub(g.rejoined) < presumeTime
 	switch age := now.Sub(s.Since); {
+	case s.State == bfd.Up && s.RemoteDiag == bfd.DiagConcatenatedPath && rejoining:
+		health = Presumed
+		g.again(presumeTime - now.Sub(g.rejoined))
 	case s.State == bfd.Up && s.RemoteDiag == bfd.DiagConcatenatedPath:
 		health = Returned
 	case s.State == bfd.Up:
@@ -109,7 +116,7 @@ func (g *gateways) judge(now time.Time, s bfd.Status) {
 	case !wasUp && s.Failures == 0 && age < presumeTime && before != Dead:
 		health = Presumed
 		g.again(presumeTime - age)
-	case now.Sub(g.rejoined) < presumeTime:
+	case rejoining:
 		// It was this node that was cut off. Who of the others is alive it learns one by one, and takes nothing over meanwhile.
 		health = Presumed
 		g.again(presumeTime - now.Sub(g.rejoined))
@@ -166,16 +173,31 @@ func (g *gateways) self(now time.Time) Health {
 }
 
 // settle clears the mark of one who has returned, when it does not matter any more: it owns something again because nobody
-// else does, or the lists have been ordered anew, with somebody else first in each.
-func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordered bool) (changed bool) {
+// else did, and all have had the time to see that; or the lists have been ordered anew, with somebody else first in each. It
+// returns when to ask again; 0: not before something else changes.
+func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordered bool) (again time.Duration) {
 	if !g.returned || g.instance == "" || g.isolated(now) || !g.lost.IsZero() {
-		return false
+		return 0
 	}
-	owns, first := false, false
+	owns, first, long := false, false, time.Duration(0)
 	for _, s := range plan.States {
-		owns = owns || s.Gateway == node
+		if s.Gateway == node {
+			owns, long = true, max(long, now.Sub(s.Since))
+			if !slices.ContainsFunc(s.Gateways, func(o GatewayState) bool { return o.Node != node && o.Health != Dead }) {
+				long = settleTime // there was nobody else to choose
+			}
+		}
 		first = first || len(s.Gateways) > 0 && s.Gateways[0].Node == node
+		if !s.Final {
+			return 0
+		}
 	}
-	g.returned = !owns && (first || !reordered)
-	return !g.returned
+	switch {
+	case owns && long < settleTime:
+		return settleTime - long
+	case owns, reordered && !first:
+		g.returned = false
+		return time.Nanosecond
+	}
+	return 0
 }

@@ -21,7 +21,15 @@ func (a *Agent) observeGateways(now time.Time) {
 				!slices.ContainsFunc(a.plan.BFD, func(c bfd.SessionConfig) bool { return c.Key == s.Key })
 		})
 	}
+	before := a.gateways.isolated(now)
 	a.gateways.observe(now, sessions, instance, connected, report.Passive.Up, a.hasSession())
+	if isolated := a.gateways.isolated(now); isolated != before && a.plan.Egress != nil && len(a.plan.Egress.Tunnels.Exits) > 0 {
+		if isolated {
+			a.Log.Warn("this node has lost all others: it gives up the egress addresses that it owns")
+		} else {
+			a.Log.Info("this node sees others again: it takes back no egress address from who has it")
+		}
+	}
 	if a.gateways.nextCheck > 0 && a.plan.Egress != nil && len(a.plan.Egress.States) > 0 {
 		a.lookAgain(a.gateways.nextCheck)
 	}
@@ -53,8 +61,8 @@ func (a *Agent) settleGateways() {
 		return
 	}
 	reordered := a.snapshot.Controlled && a.snapshot.Synced && a.snapshot.Restored.IsZero()
-	if a.gateways.settle(time.Now(), a.plan.Egress, a.Node, reordered) {
-		a.Notify(TriggerTimer)
+	if again := a.gateways.settle(time.Now(), a.plan.Egress, a.Node, reordered); again > 0 {
+		a.lookAgain(again)
 	}
 }
 

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/waymark-bgp/waymark/internal/nattest"
+	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
 // TestEgressGateways: pods on every node leave toward the partner with the policy's address, IPv4 and IPv6, and toward the
@@ -117,5 +120,68 @@ func TestEgressDrain(t *testing.T) {
 		if got := sources(p.Stop(t)); len(got) != 1 || got["198.51.100.7"] == 0 {
 			t.Errorf("new connections by source: %v", got)
 		}
+	}
+}
+
+// TestEgressOnSharedNetwork: the address lies in the gateways' own network and is not announced by BGP. The owner answers for
+// it, nobody else does, and when it dies the neighbours learn of the next one at once.
+func TestEgressOnSharedNetwork(t *testing.T) {
+	l := NewEgressLab(t)
+	l.Describe(t, "n1 n2")
+	l.Write(t, "objects.yaml", strings.Replace(egressObjects(), "drain:", "advertise: {egressAddresses: false}\n  drain:", 1))
+	const address4, address6 = "198.18.1.240", "fd18:1::240"
+	l.Write(t, "policy.yaml", l.Policy("bank", `203.0.113.0/24, "2001:db8:113::/64"`, `addresses: [`+address4+`, "`+address6+`"]`))
+	for _, n := range l.Nodes {
+		n.Start(t, "--source", "dir:"+l.Manifests)
+	}
+	l.Settled(t, 2)
+	client, neighbours := l.node(t, "n3"), l.watchNeighbours(t)
+	for _, n := range l.Nodes {
+		l.WantSources(t, n, address4, address6)
+	}
+	for _, c := range []struct{ address, partner string }{{address4, partner4}, {address6, partner6}} {
+		first := client.owner(t, c.address)
+		l.wantAnswer(t, neighbours, c.address, first)
+		prober := StartProber(t, client.Pod, "udp", c.partner)
+		time.Sleep(time.Second)
+		begin := time.Now()
+		l.node(t, first).Cut(t)
+		nettest.Eventually(t, 5*time.Second, func() error {
+			if now := client.owner(t, c.address); now == first || now == "" {
+				return fmt.Errorf("%s still goes to %q", c.address, now)
+			}
+			return nil
+		})
+		second := client.owner(t, c.address)
+		l.wantAnswer(t, neighbours, c.address, second)
+		l.node(t, first).Mend(t)
+		for end := time.Now().Add(6 * time.Second); time.Now().Before(end) && !t.Failed(); {
+			l.wantAnswer(t, neighbours, c.address, second)
+		}
+		probes := prober.Stop(t)
+		lost := outage(probes, begin)
+		t.Logf("%s: %s then %s: outage %v, sources %v", c.address, first, second, lost, sources(probes))
+		if lost > time.Second {
+			t.Errorf("%s: new connections were lost for %v", c.address, lost)
+		}
+		l.Settled(t, 2)
+	}
+}
+
+// wantAnswer asks the gateways' network who has an address: one node, and no other.
+func (l *EgressLab) wantAnswer(t testing.TB, neighbours *neighbours, address, node string) {
+	t.Helper()
+	macs := neighbours.ask(t, address)
+	want := l.node(t, node).mac(t)
+	if len(macs) == 0 || len(macs) > 1 || macs[0] != want {
+		names := map[string]string{}
+		for _, n := range l.Nodes {
+			names[n.mac(t)] = n.Name
+		}
+		var answered []string
+		for _, m := range macs {
+			answered = append(answered, names[m]+" "+m)
+		}
+		t.Errorf("%s is answered for by %v, want %s alone", address, answered, node)
 	}
 }

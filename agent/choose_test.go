@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
+)
+
+// TestChoose follows one node through what it sees of the gateways a, b and c: "+" alive, "?" presumed, "~" returned, "x"
+// dead; a capital letter is a gateway that is leaving; "|" is a new term, in whose list the order is that of the letters.
+func TestChoose(t *testing.T) {
+	for _, test := range []struct{ name, sees, chooses string }{
+		{"the first of the list", "a+b+c+", "a"},
+		{"the next one when it dies", "a+b+c+ axb+c+", "a b"},
+		{"no takeover back", "a+b+c+ axb+c+ a~b+c+ a+b+c+", "a b b b"},
+		{"a new term is gone by", "a+b+c+ axb+c+ |a+b+c+", "a b a"},
+		{"the new term's order", "a+b+ axb+ a+b+ |b+a+", "a b b b"},
+		{"presumed while nothing is known", "a?b?c? a+b+c+", "a a"},
+		{"what is presumed is not final", "axb?c? a+b?c? a+b+c+", "b a a"},
+		{"all have just started", "a?b? a~b? a~b~ a+b~ a+b+", "a b a a a"},
+		{"all have just started, and the first is late", "axb~ axb+ a~b+ a+b+", "b b b b"},
+		{"one that was chosen when all had returned stays", "a~b~ a~b+ a+b+", "a a a"},
+		{"one that says it has returned is left", "a+b+ a~b+ a+b+", "a b b"},
+		{"a drain moves on", "a+b+c+ A+b+c+ a+b+c+", "a b b"},
+		{"a drain to one that has returned", "a+b~c~ A+b~c~ A+b+c~ a+b+c~", "a b b b"},
+		{"a drain of the only one", "a+ A+ Ax", "a a -"},
+		{"none is alive", "a+b+ axbx", "a -"},
+		{"the one that was chosen last goes on", "a+b+ axb+ axbx a?b? a+b+", "a b - b b"},
+		{"but not if it was away itself", "a+b+ axb+ axbx a~b~", "a b - a"},
+		{"sessions begin anew", "a+b+ axb+ a?b? a+b+", "a b b b"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var choice Choice
+			var got []string
+			term := int64(1)
+			for sight := range strings.FieldsSeq(test.sees) {
+				if rest, ok := strings.CutPrefix(sight, "|"); ok {
+					term, sight = term+1, rest
+				}
+				list := v1alpha1.EgressAddress{Term: term}
+				healths := map[string]Health{}
+				for i := 0; i < len(sight); i += 2 {
+					name := strings.ToLower(sight[i : i+1])
+					healths[name] = map[byte]Health{'+': Alive, '?': Presumed, '~': Returned, 'x': Dead}[sight[i+1]]
+					list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: name, Leaving: name != sight[i:i+1]})
+				}
+				before := choice.Gateway
+				next := choose(list, choice, func(g v1alpha1.EgressOwner) Health { return healths[g.Node] })
+				if next.Gateway != before && before != "" {
+					next.Before = before
+				}
+				choice = next
+				got = append(got, map[bool]string{true: "-", false: choice.Gateway}[choice.Gateway == ""])
+			}
+			if chose := fmt.Sprint(strings.Join(got, " ")); chose != test.chooses {
+				t.Errorf("saw %s: chose %s, want %s", test.sees, chose, test.chooses)
+			}
+		})
+	}
+}
