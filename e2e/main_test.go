@@ -36,8 +36,6 @@ func TestMain(m *testing.M) {
 		playStream()
 	case roleRawPeer:
 		playRawPeer()
-	case roleProber:
-		playProber()
 	case roleGoBGP:
 		playGoBGP()
 	case roleGet:

@@ -33,7 +33,7 @@ var only = map[string][]string{
 	"github.com/coreos/go-iptables":   {"nat/iptables"},
 	"k8s.io/client-go":                kubernetes,
 	"sigs.k8s.io/controller-runtime":  kubernetes,
-	module + "/internal/nettest":      {"hack", "internal/nattest"},
+	module + "/internal/nettest":      {"hack", "internal/egresslab", "internal/nattest"},
 	module + "/internal/controlplane": {"hack", "internal/nettest"},
 }
 

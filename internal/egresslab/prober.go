@@ -1,0 +1,145 @@
+package egresslab
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/waymark-bgp/waymark/internal/nattest"
+	"github.com/waymark-bgp/waymark/internal/nettest"
+)
+
+// ProbeTimeout is how long a probe waits for its connection, and for the answer.
+const ProbeTimeout = time.Second
+
+// Prober opens a new connection again and again, and asks the other end for the source that it sees.
+type Prober struct {
+	end     chan struct{}
+	once    sync.Once
+	running sync.WaitGroup
+	mu      sync.Mutex
+	probes  []*Probe // in the order of their sending
+}
+
+// Probe is one new connection.
+type Probe struct {
+	Sent   time.Time
+	Source string // empty: no answer in time
+}
+
+// StartProber starts one in a namespace, over udp or tcp, to an address where nattest.TellSource answers. It asks once in
+// every interval.
+func StartProber(t testing.TB, ns nettest.NS, network, to string, interval time.Duration) *Prober {
+	t.Helper()
+	p := &Prober{end: make(chan struct{})}
+	p.running.Go(func() { p.run(ns, network, net.JoinHostPort(to, nattest.Port), interval) })
+	t.Cleanup(func() { p.Stop() })
+	return p
+}
+
+// run never waits for an answer: each probe is given to a goroutine that waits for one, a new one if there is none.
+func (p *Prober) run(ns nettest.NS, network, to string, interval time.Duration) {
+	waiting := make(chan *Probe)
+	defer close(waiting)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.end:
+			return
+		case now := <-ticker.C:
+			probe := &Probe{Sent: now}
+			p.mu.Lock()
+			p.probes = append(p.probes, probe)
+			p.mu.Unlock()
+			select {
+			case waiting <- probe:
+			default:
+				p.running.Go(func() {
+					_, _ = nattest.Inside(ns, func() (struct{}, error) { // a thread in the namespace, and nothing else fails
+						for ; probe != nil; probe = <-waiting {
+							p.ask(probe, network, to)
+						}
+						return struct{}{}, nil
+					})
+				})
+			}
+		}
+	}
+}
+
+// ask opens one connection and notes what the other end answers.
+func (p *Prober) ask(probe *Probe, network, to string) {
+	conn, err := net.DialTimeout(network, to, ProbeTimeout)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(ProbeTimeout))
+	if _, err := conn.Write([]byte("?\n")); err != nil {
+		return
+	}
+	buffer := make([]byte, 64)
+	n, err := conn.Read(buffer)
+	if err != nil {
+		return
+	}
+	if addr, err := netip.ParseAddr(strings.TrimSpace(string(buffer[:n]))); err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		probe.Source = addr.String()
+	}
+}
+
+// Take returns the probes whose end is known, and forgets them.
+func (p *Prober) Take() []Probe { return p.take(time.Now().Add(-3 * ProbeTimeout)) }
+
+// Stop ends the probing and returns the probes that were not taken.
+func (p *Prober) Stop() []Probe {
+	p.once.Do(func() { close(p.end) })
+	p.running.Wait()
+	return p.take(time.Now())
+}
+
+func (p *Prober) take(until time.Time) []Probe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := slices.IndexFunc(p.probes, func(probe *Probe) bool { return probe.Sent.After(until) })
+	if n < 0 {
+		n = len(p.probes)
+	}
+	var taken []Probe
+	for _, probe := range p.probes[:n] {
+		taken = append(taken, *probe)
+	}
+	p.probes = p.probes[n:]
+	return taken
+}
+
+// Outage is how long after begin new connections did not work: until the first of those that work from then on. Interval is
+// that of the prober.
+func Outage(probes []Probe, begin time.Time, interval time.Duration) time.Duration {
+	var last time.Time
+	for _, p := range probes {
+		if p.Source == "" && p.Sent.After(begin.Add(-interval)) {
+			last = p.Sent
+		}
+	}
+	if last.IsZero() {
+		return 0
+	}
+	return last.Add(interval).Sub(begin)
+}
+
+// Sources counts the answers by source.
+func Sources(probes []Probe) map[string]int {
+	count := map[string]int{}
+	for _, p := range probes {
+		count[p.Source]++
+	}
+	return count
+}
