@@ -196,28 +196,48 @@ func handedOver(t *testing.T, start func() Backend) {
 		l.own(t, 1)
 	}
 	for _, c := range []struct {
-		vni int
-		to  string
-	}{{vni4, egress4}, {vni6, egress6}} {
-		for _, gateway := range []int{1, 2} {
-			l.own(t, gateway)
-			tunnel := capture(t, l.nodes[gateway].NS, fmt.Sprint(tunnelPrefix, c.vni), "dst host "+c.to)
-			back := capture(t, l.Outside, "eth0", "host "+c.to)
-			wantNoAnswer(t, l.Outside, c.to)
-			hops := map[string]int{}
-			for _, line := range some(t, tunnel) {
-				_, packet, _ := strings.Cut(line, " ") // without the time
-				hops[packet]++
+		vni     int
+		to      string
+		gateway int
+		exits   bool // or they have gone already, and the routes have not
+	}{{vni4, egress4, 1, true}, {vni4, egress4, 2, true}, {vni6, egress6, 1, true}, {vni4, egress4, 1, false}, {vni6, egress6, 1, false}} {
+		for gateway := 1; gateway <= 2; gateway++ {
+			p := l.plan(gateway)
+			if !c.exits {
+				p.Exits = nil
 			}
-			for line, n := range hops {
-				if n > 1 {
-					t.Errorf("to %s at gateway %d: %d times in the tunnel: %s", c.to, gateway, n, line)
-				}
+			l.apply(t, gateway, p)
+		}
+		l.own(t, c.gateway)
+		tunnel := capture(t, l.nodes[c.gateway].NS, fmt.Sprint(tunnelPrefix, c.vni), "dst host "+c.to)
+		back := capture(t, l.Outside, "eth0", "src host "+c.to+" and src port "+Port)
+		wantNoAnswer(t, l.Outside, c.to)
+		hops := map[string]int{}
+		for _, line := range some(t, tunnel) {
+			_, packet, _ := strings.Cut(line, " ") // without the time
+			hops[packet]++
+		}
+		for line, n := range hops {
+			if n > 1 {
+				t.Errorf("%+v: %d times in the tunnel: %s", c, n, line)
 			}
-			for _, line := range back() {
-				if strings.Contains(line, c.to+" > ") {
-					t.Errorf("from %s came %s", c.to, line)
-				}
+		}
+		for _, line := range back() {
+			t.Errorf("%+v: back came %s", c, line)
+		}
+	}
+
+	// A pod of a gateway that speaks to the egress address: the mark that it leaves by is not for the tunnel's outer packets.
+	local := via(0, vni4, vni6)
+	local.Destinations = Prefixes("0.0.0.0/0", "::/0")
+	l.apply(t, 1, l.plan(1, local))
+	l.apply(t, 2, l.plan(2))
+	for _, to := range []string{egress4, egress6} {
+		outer := capture(t, l.nodes[1].NS, "eth0", fmt.Sprintf("udp port %d and dst host %s", tunnelPort, l.nodes[2].addr4()))
+		wantNoAnswer(t, l.remote, to)
+		for _, line := range some(t, outer) {
+			if !strings.Contains(line, "IP "+l.nodes[1].addr4()+".") {
+				t.Errorf("%s to %s: the tunnel's packet is %s, want it from %s", l.remote, to, line, l.nodes[1].addr4())
 			}
 		}
 	}

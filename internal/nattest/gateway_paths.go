@@ -163,8 +163,19 @@ func noTunnel(t *testing.T, start func() Backend) {
 		family, to string
 		vni        int
 	}{{"-4", Outside4, vni4}, {"-6", Outside6, vni6}} {
+		old, err := Dial(l.Pod, "udp", "", c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		if _, err := Ask(old); err != nil {
+			t.Fatal(err)
+		}
 		nettest.Self.IP(t, fmt.Sprintf("%s rule del fwmark %d/%d", c.family, int(mark(c.vni, 1))<<nat.MarkShift, nat.MarkMask))
 		wantNothing(t, l, c.to)
+		if got, err := Ask(old); err == nil {
+			t.Errorf("to %s: what had a tunnel leaves without it: %s", c.to, got)
+		}
 	}
 	wantHost(t, l.Pod, Elsewhere4, Pod4)
 	// The gateways themselves are reached directly, and are left to the next policy.

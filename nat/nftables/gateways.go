@@ -19,6 +19,7 @@ const (
 	restore   = "restore"
 	refuse    = "refuse"
 	undecided = "undecided"
+	usual     = "usual"
 )
 
 func classVia(i int) string        { return fmt.Sprintf("class%d_via", i) }
@@ -120,6 +121,7 @@ func (r *ruleset) addExits(p nat.Plan) {
 		}
 		departures = append(departures, bits(exit.Mark)+" : goto "+departure(exit.Mark))
 	}
+	r.rule(postrouting, "meta mark & "+ourBits+" != 0 fib saddr type local return", "a tunnel's outer packets bear the mark, too")
 	r.rule(postrouting, "meta mark & "+ourBits+" vmap { "+strings.Join(departures, ", ")+" }", "egress addresses")
 }
 
@@ -144,13 +146,18 @@ func departureRules(e nat.Exit) []string {
 // addDecision adds what names the path of a connection with its first packet. It comes after DNAT, so that the destination is
 // the real one, and before routing.
 func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
+	r.chain(usual) // without a rule: nothing is to be done before the packet is routed
+	all := slices.ContainsFunc(t.Classes[0].Decisions, early)
 	for i, class := range t.Classes {
 		r.chain(classVia(i))
 		for _, f := range families {
 			r.verdicts(f.via(i), f, "destination to group of paths")
 			r.rule(classVia(i), f.word+" daddr vmap @"+f.via(i), "policies, IPv"+f.number)
 		}
-		if !slices.ContainsFunc(class.Decisions, early) {
+		if i > 0 {
+			r.rule(classVia(i), "goto "+classVia(0), "as for all pods")
+		}
+		if !all && !slices.ContainsFunc(class.Decisions, early) {
 			continue
 		}
 		for _, pods := range class.Pods {
@@ -162,6 +169,10 @@ func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
 				r.element(familyOf(d.First).via(i), d.Range, group(d.Group))
 			case nat.SourceDrop:
 				r.element(familyOf(d.First).via(i), d.Range, refuse)
+			default:
+				if i > 0 && all {
+					r.element(familyOf(d.First).via(i), d.Range, usual)
+				}
 			}
 		}
 	}

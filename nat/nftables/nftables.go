@@ -1,9 +1,13 @@
 // Package nftables puts a nat.Plan into force with an nftables table of its own.
 //
 // Its contract with the neighbours on the host: the table "waymark" of family inet is ours alone, nothing outside it is read
-// or written. Its only base chain hooks into postrouting ten before srcnat, so that what it decides is decided before the
+// or written. A base chain hooks into postrouting ten before srcnat, so that what it decides is decided before the
 // masquerade rules of others, in nftables and both iptables. A packet with kube-proxy's masquerade mark (0x4000) is left to
 // kube-proxy. NAT hooks see the first packet of a connection: what is established keeps the address it has.
+//
+// Only with egress gateways there are three more: prerouting ten after dstnat, which names the path of a connection in the
+// bits of nat.MarkMask of the packet mark and the connection mark, and in no others; forward and input at filter, which only
+// drop and lower TCP's segment size.
 package nftables
 
 import (

@@ -86,6 +86,9 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 		for _, f := range families {
 			r.rule(classChain(i), f.word+" daddr vmap @"+f.egress(i), "policies, IPv"+f.number)
 		}
+		if i > 0 {
+			r.rule(classChain(i), "goto "+classChain(0), "as for all pods")
+		}
 	}
 	// A mapping to itself ends NAT for the connection; an accept would end this chain only.
 	r.rule(keepPod, "snat ip to ip saddr", "keep the pod's address")
