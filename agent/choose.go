@@ -47,15 +47,17 @@ type Choice struct {
 	Final bool `json:"final,omitempty"`
 	// Returned: it was chosen although it had just returned, like all that were alive.
 	Returned bool `json:"returned,omitempty"`
-	// Failovers counts the changes that were not the controller's.
-	Failovers int64 `json:"failovers,omitempty"`
+	// Failovers counts the changes that nobody had planned, Outage is that of all of them together.
+	Failovers int64         `json:"failovers,omitempty"`
+	Outage    time.Duration `json:"outage,omitempty"`
 }
 
 // choose picks the owner of an address. All nodes that see the same pick the same: the first of the list that is alive, rather
 // one that has not just returned. Once every gateway's health has been known, the choice stays while nothing speaks against
 // it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew.
 func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.EgressOwner) Health) Choice {
-	choice := Choice{Term: list.Term, Since: before.Since, Before: before.Before, Failovers: before.Failovers, Final: true}
+	choice := before
+	choice.Gateway, choice.Term, choice.Final, choice.Returned = "", list.Term, true, false
 	best := len(preferences)
 	for _, g := range list.Gateways {
 		h := health(g)

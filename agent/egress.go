@@ -52,7 +52,9 @@ type EgressState struct {
 	VNI      uint32     `json:"vni"`
 	Policies []string   `json:"policies"`
 	Choice
-	Owns         bool           `json:"owns"` // this node is the owner
+	Owns         bool           `json:"owns"`            // this node is the owner
+	Uses         bool           `json:"uses"`            // pods of this node do
+	Ports        int            `json:"ports,omitempty"` // that this node gives out as a gateway, for each destination; 0: it is none
 	LastFailover *Failover      `json:"lastFailover,omitempty"`
 	Gateways     []GatewayState `json:"gateways"`
 }
@@ -199,7 +201,7 @@ func (d *decision) mark() {
 		}
 		d.plan.Egress.States = append(d.plan.Egress.States, EgressState{
 			Address: u.address, VNI: vni, Policies: u.policies, Choice: u.choice,
-			Owns: u.owner() != nil && u.choice.Gateway == d.node.Name && !d.facts.Egress.Isolated, Gateways: u.states,
+			Owns: u.owner() != nil && u.choice.Gateway == d.node.Name && !d.facts.Egress.Isolated, Uses: u.needed, Gateways: u.states,
 		})
 	}
 }
@@ -215,7 +217,8 @@ func (u *use) choose(f EgressFacts) {
 	u.choice = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {
 		u.choice.Since, u.choice.Before = f.Now, cmp.Or(before.Gateway, before.Before)
-		if before.Final && before.Gateway != "" && before.Term == u.Term {
+		leaves := slices.ContainsFunc(u.states, func(g GatewayState) bool { return g.Node == before.Gateway && g.Leaving })
+		if before.Final && before.Gateway != "" && before.Term == u.Term && !leaves {
 			u.choice.Failovers++
 		}
 	}
@@ -358,6 +361,7 @@ func (d *decision) serve(u *use) {
 	exit := nat.Exit{Mark: mark, Device: route.TunnelDevice(vni), Address: u.address}
 	exit.First, exit.Last = u.ports(d.node.Name, d.snapshot.Controlled)
 	d.plan.NAT.Exits = append(d.plan.NAT.Exits, exit)
+	plan.States[i].Ports = int(exit.Last) - int(exit.First) + 1
 	if !u.address.IsValid() || d.plan.Drained {
 		return
 	}

@@ -40,6 +40,7 @@ type Status struct {
 	Pods      []netip.Prefix    `json:"pods,omitempty"` // pod prefixes of the node, which Policies speak of
 	Audit     Audit             `json:"audit"`
 	Egress    []EgressState     `json:"egress,omitempty"` // addresses that pods of the node use, or that it may own
+	Ports     []PortUse         `json:"ports,omitempty"`  // of addresses that it may own
 	BFD       BFDStatus         `json:"bfd"`
 	Problems  []Problem         `json:"problems"`
 	Stages    map[string]Stage  `json:"stages"`
@@ -103,6 +104,9 @@ func (a *Agent) Status() Status {
 	s.Stages = maps.Clone(a.status.Stages)
 	s.Repairs = maps.Clone(a.status.Repairs)
 	s.Problems = slices.Concat(a.status.Problems, a.status.Audit.problems())
+	for i := range s.Ports {
+		s.Problems = append(s.Problems, s.Ports[i].problems()...)
+	}
 	report, _, connected := a.Paths.States()
 	sessions := report.Sessions
 	s.BFD.Connected = connected

@@ -205,6 +205,8 @@ func (a *Agent) countFailovers(now time.Time) {
 			a.failovers = map[uint32]Failover{}
 		}
 		a.failovers[vni] = f
+		choice.Outage += f.Outage
+		a.plan.Egress.Choices[vni] = choice
 		a.Log.Warn("egress address has another gateway", "vni", vni, "from", f.From, "to", f.To, "outage", f.Outage.Round(time.Millisecond))
 	}
 	a.chosen = a.plan.Egress.Choices
@@ -217,6 +219,7 @@ func (a *Agent) egressStates() []EgressState {
 	}
 	states := slices.Clone(a.plan.Egress.States)
 	for i := range states {
+		states[i].Choice = a.plan.Egress.Choices[states[i].VNI]
 		if f, ok := a.failovers[states[i].VNI]; ok {
 			states[i].LastFailover = &f
 		}

@@ -47,11 +47,7 @@ func report(s agent.Status, before v1alpha1.NodeRoutingStateStatus) v1alpha1.Nod
 		r.Drain = &v1alpha1.DrainStatus{Phase: s.Drain.Phase, Since: metav1.NewTime(s.Drain.Since), Message: s.Drain.Message}
 	}
 	for _, e := range s.Egress {
-		state := v1alpha1.EgressState{VNI: int32(e.VNI), Term: e.Term, Owner: e.Gateway, Failovers: e.Failovers}
-		if e.Address.IsValid() {
-			state.Address = e.Address.String()
-		}
-		r.Egress = append(r.Egress, state)
+		r.Egress = append(r.Egress, egress(e))
 	}
 	for what, n := range s.Repairs {
 		if r.Repairs == nil {
@@ -60,6 +56,22 @@ func report(s agent.Status, before v1alpha1.NodeRoutingStateStatus) v1alpha1.Nod
 		r.Repairs[what] = int64(n)
 	}
 	return r
+}
+
+func egress(e agent.EgressState) v1alpha1.EgressState {
+	state := v1alpha1.EgressState{VNI: int32(e.VNI), Term: e.Term, Owner: e.Gateway, Uses: e.Uses, Failovers: e.Failovers}
+	if e.Address.IsValid() {
+		state.Address = e.Address.String()
+	}
+	for _, g := range e.Gateways {
+		if g.Health == agent.Dead {
+			state.Dead = append(state.Dead, g.Node)
+		}
+	}
+	if f := e.LastFailover; f != nil {
+		state.LastFailover, state.LastOutage = metav1.NewTime(f.At), f.Outage.Milliseconds()
+	}
+	return state
 }
 
 func sessions(s agent.Status) []v1alpha1.SessionStatus {
@@ -112,6 +124,10 @@ func kind(r v1alpha1.NodeRoutingStateStatus) v1alpha1.NodeRoutingStateStatus {
 	k := steady(r)
 	for i := range k.Sessions {
 		k.Sessions[i] = v1alpha1.SessionStatus{Peer: k.Sessions[i].Peer, State: k.Sessions[i].State}
+	}
+	k.Egress = slices.Clone(k.Egress)
+	for i, e := range k.Egress {
+		k.Egress[i] = v1alpha1.EgressState{Address: e.Address, VNI: e.VNI, Term: e.Term, Owner: e.Owner}
 	}
 	k.LearnedCount, k.Repairs, k.Gate.Message = 0, nil, ""
 	if k.Drain != nil {

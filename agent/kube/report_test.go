@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
@@ -153,6 +156,37 @@ func TestReport(t *testing.T) {
 		}
 		return nil
 	})
+
+	// Another owner of an egress address is told at once, that a standby is dead with the next report.
+	address := agent.EgressState{
+		Address: netip.MustParseAddr("198.51.100.7"), VNI: 7, Uses: true, Choice: agent.Choice{Gateway: "node-2", Term: 3},
+		Gateways: []agent.GatewayState{{Node: "node-2", Health: agent.Alive}, {Node: "node-3", Health: agent.Alive}},
+	}
+	owned := func(want v1alpha1.EgressState) func(v1alpha1.NodeRoutingStateStatus) error {
+		return func(s v1alpha1.NodeRoutingStateStatus) error {
+			if len(s.Egress) != 1 || !reflect.DeepEqual(s.Egress[0], want) {
+				return fmt.Errorf("egress address: want %+v", want)
+			}
+			return nil
+		}
+	}
+	told := v1alpha1.EgressState{Address: "198.51.100.7", VNI: 7, Term: 3, Owner: "node-2", Uses: true}
+	status.change(func(s *agent.Status) { s.Egress = []agent.EgressState{address} })
+	until("an egress address", 4*time.Second, owned(told))
+	at := time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC)
+	address.Gateway, address.Failovers, address.LastFailover = "node-3", 1, &agent.Failover{At: at, Outage: 550 * time.Millisecond}
+	address.Gateways = []agent.GatewayState{{Node: "node-2", Health: agent.Dead}, {Node: "node-3", Health: agent.Alive}}
+	told.Owner, told.Failovers, told.LastFailover, told.LastOutage, told.Dead = "node-3", 1, metav1.NewTime(at.Local()), 550, []string{"node-2"}
+	status.change(func(s *agent.Status) { s.Egress = []agent.EgressState{address} })
+	until("a failover", 4*time.Second, owned(told))
+	urgent = state.Status.Reported
+	address.Gateways = nil
+	told.Dead = nil
+	status.change(func(s *agent.Status) { s.Egress = []agent.EgressState{address} })
+	until("a gateway that is back", 15*time.Second, owned(told))
+	if waited := state.Status.Reported.Sub(urgent.Time); waited < 9*time.Second { // whole seconds in the object
+		t.Errorf("the health of a gateway was told after %v, want 10s", waited)
+	}
 
 	// A peer that cannot be reached goes on trying: that is no news. Reports have no clock of their own.
 	status.change(func(s *agent.Status) { s.Peers = []agent.PeerStatus{session("rr1", bgp.Active, "TCP: refused")} })

@@ -103,6 +103,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(bfdConnected, truth(s.BFD.Connected))
 	audit(s.Audit, gauge)
 	counter(auditRuns, s.Audit.Runs)
+	egress(s, gauge, func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	})
 }
 
 func audit(a agent.Audit, gauge func(*prometheus.Desc, float64, ...string)) {

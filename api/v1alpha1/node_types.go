@@ -176,9 +176,25 @@ type EgressState struct {
 	// Owner is the gateway that the node sends new connections to; empty: none is alive. The owner itself says its own name.
 	// +optional
 	Owner string `json:"owner,omitempty"`
-	// Failovers that the node has made, since its agent started.
+	// Uses: pods of the node use the address.
+	// +optional
+	Uses bool `json:"uses,omitempty"`
+	// Dead are the gateways of the list that do not answer the node.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Dead []string `json:"dead,omitempty"`
+	// Failovers that the node has made since its boot.
 	// +optional
 	Failovers int64 `json:"failovers,omitempty"`
+	// LastFailover is when the last of them was, as far as this run of the agent knows.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Format=date-time
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`
+	// +optional
+	LastFailover metav1.Time `json:"lastFailover,omitzero"`
+	// LastOutage is for how many milliseconds new connections were lost then.
+	// +optional
+	LastOutage int64 `json:"lastOutage,omitempty"`
 }
 
 // GateStatus says whether the node may announce.

@@ -20,6 +20,8 @@ type report struct {
 	Peers     []reportPeer             `json:"peers"`
 	Announced []netip.Prefix           `json:"announced"`
 	Policies  []nat.Policy             `json:"policies"`
+	Egress    []reportEgress           `json:"egress"`
+	Ports     []agent.PortUse          `json:"ports"`
 	BFD       reportBFD                `json:"bfd"`
 	Problems  []agent.Problem          `json:"problems"`
 	Stages    map[string]reportStage   `json:"stages"`
@@ -39,6 +41,18 @@ type reportSession struct {
 	DetectionTime metav1.Duration `json:"detectionTime"`
 }
 
+type reportEgress struct {
+	agent.EgressState
+	Part         string          `json:"part"`
+	Outage       metav1.Duration `json:"outage"`
+	LastFailover *reportFailover `json:"lastFailover,omitempty"`
+}
+
+type reportFailover struct {
+	agent.Failover
+	Outage metav1.Duration `json:"outage"`
+}
+
 type reportBFD struct {
 	agent.BFDStatus
 	Wanted []netip.Addr `json:"wanted"`
@@ -55,6 +69,8 @@ func reportOf(s agent.Status, learned []telemetry.LearnedRoute) report {
 		Peers:     []reportPeer{},
 		Announced: list(s.Announced),
 		Policies:  list(s.Policies),
+		Egress:    []reportEgress{},
+		Ports:     list(s.Ports),
 		BFD:       reportBFD{s.BFD, list(s.BFD.Wanted)},
 		Problems:  list(s.Problems),
 		Stages:    map[string]reportStage{},
@@ -67,6 +83,13 @@ func reportOf(s agent.Status, learned []telemetry.LearnedRoute) report {
 			peer.BFD = &reportSession{*b, span(b.TxInterval), span(b.DetectionTime)}
 		}
 		r.Peers = append(r.Peers, peer)
+	}
+	for i := range s.Egress {
+		e := reportEgress{EgressState: s.Egress[i], Part: part(&s.Egress[i]), Outage: span(s.Egress[i].Outage)}
+		if f := s.Egress[i].LastFailover; f != nil {
+			e.LastFailover = &reportFailover{*f, span(f.Outage)}
+		}
+		r.Egress = append(r.Egress, e)
 	}
 	for name, stage := range s.Stages {
 		r.Stages[name] = reportStage{stage, span(stage.Total)}

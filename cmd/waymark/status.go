@@ -146,6 +146,7 @@ func printStatus(w io.Writer, now time.Time, s agent.Status, routes []telemetry.
 		fmt.Fprintln(p, "none: pod traffic leaves as the host would treat it without Waymark")
 	}
 
+	printEgress(p, now, s)
 	if len(s.Problems) > 0 {
 		fmt.Fprintf(p, "\nNOT IN FORCE\n")
 		for _, problem := range s.Problems {

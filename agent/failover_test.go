@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/route"
+)
+
+// TestFailoversAreCounted follows a node through what becomes of the gateways n2 and n3 of an address.
+func TestFailoversAreCounted(t *testing.T) {
+	n2, n3 := netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("192.0.2.3")
+	now := time.Date(2026, 11, 21, 6, 0, 0, 0, time.UTC)
+	a := &Agent{Log: slog.New(slog.DiscardHandler)}
+	list := v1alpha1.EgressAddress{Address: "198.51.100.7", VNI: 7, Term: 1, Gateways: []v1alpha1.EgressOwner{{Node: "n2", Address: "192.0.2.2"}, {Node: "n3", Address: "192.0.2.3"}}}
+	snapshot := Snapshot{
+		Synced: true, Controlled: true,
+		State: &v1alpha1.NodeRoutingState{Spec: v1alpha1.NodeRoutingStateSpec{PodCIDRs: []v1alpha1.PrefixVerdict{{Prefix: "10.244.1.0/24"}}}},
+		Nodes: []corev1.Node{{
+			ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.244.1.0/24"}},
+			Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}},
+		}},
+		Policies: []v1alpha1.EgressPolicy{{ObjectMeta: metav1.ObjectMeta{Name: "bank"}, Spec: v1alpha1.EgressPolicySpec{
+			Source: v1alpha1.SourceGateway, Destinations: []string{"203.0.113.0/24"},
+			Gateway: &v1alpha1.EgressGateway{Addresses: []string{"198.51.100.7"}, Fallback: "Drop"},
+		}}},
+	}
+	pass := func(one, two Health) EgressState {
+		t.Helper()
+		now = now.Add(10 * time.Second)
+		a.gateways.since = map[netip.Addr]time.Time{n2: now.Add(-50 * time.Millisecond), n3: now.Add(-250 * time.Millisecond)}
+		a.gateways.detect = map[netip.Addr]time.Duration{n2: 600 * time.Millisecond, n3: 600 * time.Millisecond}
+		snapshot.Policies[0].Status.Addresses = []v1alpha1.EgressAddress{list}
+		facts := EgressFacts{Underlay: route.Underlay{MTU: 1450}, Self: Alive, Health: map[netip.Addr]Health{n2: one, n3: two}, Now: now}
+		if a.plan.Egress != nil {
+			facts.Choices, facts.Marks = a.plan.Egress.Choices, a.plan.Egress.Marks
+		}
+		a.plan = Decide("n1", snapshot, Facts{Told: true, Egress: facts})
+		a.countFailovers(now)
+		states := a.egressStates()
+		if len(states) != 1 {
+			t.Fatalf("%d addresses: %v", len(states), a.plan.Problems)
+		}
+		return states[0]
+	}
+	want := func(what string, s EgressState, gateway string, failovers int64, outage time.Duration) {
+		t.Helper()
+		if s.Gateway != gateway || s.Failovers != failovers || s.Outage != outage {
+			t.Errorf("%s: gateway %q, %d failovers, outage %v; want %q, %d, %v", what, s.Gateway, s.Failovers, s.Outage, gateway, failovers, outage)
+		}
+	}
+	want("begin", pass(Alive, Alive), "n2", 0, 0)
+	s := pass(Dead, Alive)
+	want("the first dies", s, "n3", 1, 650*time.Millisecond)
+	if f := s.LastFailover; f == nil || *f != (Failover{At: now, From: "n2", To: "n3", Outage: 650 * time.Millisecond}) {
+		t.Errorf("last failover: %+v", f)
+	}
+	want("nothing happens", pass(Dead, Alive), "n3", 1, 650*time.Millisecond)
+	want("it comes back", pass(Alive, Alive), "n3", 1, 650*time.Millisecond)
+	list.Gateways[1].Leaving = true
+	want("the second drains", pass(Alive, Alive), "n2", 1, 650*time.Millisecond)
+	list.Gateways[1].Leaving = false
+	list.Term, list.Gateways[0], list.Gateways[1] = 2, list.Gateways[1], list.Gateways[0]
+	want("the controller moves it", pass(Alive, Alive), "n3", 1, 650*time.Millisecond)
+	want("the second dies", pass(Alive, Dead), "n2", 2, 1500*time.Millisecond)
+	s = pass(Dead, Dead)
+	want("so does the first", s, "", 3, 2150*time.Millisecond)
+	if s.LastFailover.To != "" {
+		t.Errorf("last failover: %+v", s.LastFailover)
+	}
+}
