@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
+	"github.com/waymark-bgp/waymark/nat"
 	"github.com/waymark-bgp/waymark/nat/nftables"
 )
 
@@ -52,6 +53,30 @@ func BenchmarkApply(b *testing.B) {
 			apply(b, backend, p)
 			for b.Loop() {
 				apply(b, backend, p)
+			}
+		})
+	}
+	nettest.Run(b, "nft", "flush", "ruleset")
+}
+
+// BenchmarkFailover measures how long new connections wait for their other path when the choice of a gateway has changed.
+func BenchmarkFailover(b *testing.B) {
+	for _, n := range []int{10, 1_000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			nettest.Run(b, "nft", "flush", "ruleset")
+			backend := nftables.New()
+			plans := [2]nat.Plan{}
+			for i := range plans {
+				plans[i] = manyPrefixes(n, 0)
+				plans[i].Tunnel = nat.Tunnel{Port: 8479, MTU: 1450, Prefix: "waymark"}
+				p := &plans[i].Policies[0]
+				p.Source, p.Fallback, p.Via = nat.SourceGateway, nat.SourceDrop, []nat.Path{{Mark: uint16(1 + i), IPv4: true}}
+			}
+			apply(b, backend, plans[0])
+			at := 0
+			for b.Loop() {
+				at = 1 - at
+				apply(b, backend, plans[at])
 			}
 		})
 	}
