@@ -47,16 +47,17 @@ func TestEgressFailover(t *testing.T) {
 	}
 	l.Settled(t, 1)
 	client := l.Node(t, "n1")
+	whole := t // what starts in one case runs on in the next
 	for _, death := range egresslab.Deaths {
 		t.Run(death.Name, func(t *testing.T) {
 			first := client.Owner(t, "198.51.100.7")
 			prober := egresslab.StartProber(t, client.Pod, "udp", egresslab.Partner4, probeInterval)
 			time.Sleep(time.Second)
 			begin := time.Now()
-			death.Kill(t, l.Node(t, first))
+			death.Kill(whole, l.Node(t, first))
 			time.Sleep(3 * time.Second)
 			second := client.Owner(t, "198.51.100.7")
-			death.Mend(t, l.Node(t, first))
+			death.Mend(whole, l.Node(t, first))
 			time.Sleep(5 * time.Second)
 			probes := prober.Stop()
 			lost := egresslab.Outage(probes, begin, probeInterval)
