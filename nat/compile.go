@@ -26,7 +26,7 @@ type Decision struct {
 }
 
 // Class is a set of pods that the same policies are about. Its ranges are sorted, IPv4 first, and disjoint; neighbours with
-// the same answer are one range. A destination without a decision is left as the host treats it.
+// the same answer are one range.
 type Class struct {
 	Pods      []Range
 	Decisions []Decision
@@ -34,7 +34,9 @@ type Class struct {
 
 // Table is a plan with all questions of precedence answered.
 type Table struct {
-	// Classes are disjoint. The first is of the pods that no policy selects, and is always there.
+	// Classes are disjoint. The first is of the pods that no policy selects, and is always there. Its decisions are those of all
+	// pods; the other classes have only what is otherwise for theirs, so that many classes do not hold everything many times.
+	// A destination without a decision is left as the host treats it.
 	Classes []Class
 	// Groups are marks of paths, of one family, among which new connections are spread by the hash of the pod's address. Each
 	// list of marks is there once, in the order in which policies are asked: when a path gives way to another one, the group
@@ -59,10 +61,15 @@ func Compile(p Plan) (Table, error) {
 	}
 	selected := selections(policies)
 	known := hosts(slices.Collect(maps.Keys(selected)))
-	classes := []Class{{Pods: others(p.Pods, known), Decisions: c.decide(nil, false)}}
+	c.base = c.rank(func(_ int, r rule) bool { return !r.Selects })
+	classes := []Class{{Pods: others(p.Pods, known), Decisions: c.beyond(c.base, nil, rule.target)}}
 	if p.Wary && slices.ContainsFunc(c.rules, rule.waits) {
 		classes[0].Pods = others(hosts(p.Known), known)
-		classes = append(classes, Class{Pods: others(p.Pods, slices.Concat(known, hosts(p.Known))), Decisions: c.decide(nil, true)})
+		waits := c.rank(func(_ int, r rule) bool { return r.waits() })
+		classes = append(classes, Class{
+			Pods:      others(p.Pods, slices.Concat(known, hosts(p.Known))),
+			Decisions: c.beyond(waits, c.base, func(rule, netip.Addr) Target { return Target{Source: SourceDrop} }),
+		})
 	}
 	members := map[string][]netip.Addr{}
 	for pod, selecting := range selected {
@@ -71,7 +78,11 @@ func Compile(p Plan) (Table, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(members)) {
 		pods := members[key]
-		classes = append(classes, Class{Pods: Ranges(hosts(pods)), Decisions: c.decide(selected[pods[0]], false)})
+		own := c.rank(func(i int, _ rule) bool {
+			_, selects := slices.BinarySearch(selected[pods[0]], i)
+			return selects
+		})
+		classes = append(classes, Class{Pods: Ranges(hosts(pods)), Decisions: c.beyond(own, c.base, rule.target)})
 	}
 	return Table{Classes: classes, Groups: c.groups}, nil
 }
@@ -79,7 +90,8 @@ func Compile(p Plan) (Table, error) {
 // compiler is what the classes of a plan have in common.
 type compiler struct {
 	pods   []netip.Prefix
-	rules  []rule // in the order in which they are asked
+	rules  []rule     // in the order in which they are asked
+	base   []Decision // of the policies about all pods, as rank gives them
 	groups [][]uint16
 }
 
@@ -129,20 +141,55 @@ func selections(policies []Policy) map[netip.Addr][]int {
 // waits says that the policy must know a pod before it lets it out.
 func (r rule) waits() bool { return r.Selects && r.Source == SourceGateway }
 
-// decide compiles the policies about all pods, and those selecting; for strangers those that wait drop.
-func (c *compiler) decide(selecting []int, strangers bool) []Decision {
+// rank tells for each destination which of some rules is asked first: the Group of its target is the rule's index.
+func (c *compiler) rank(of func(int, rule) bool) []Decision {
 	var layers [][]Decision
 	for i, r := range c.rules {
-		_, selects := slices.BinarySearch(selecting, i)
-		switch {
-		case strangers && r.waits():
-			r.ipv4, r.ipv6 = Target{Source: SourceDrop}, Target{Source: SourceDrop}
-		case r.Selects && !selects:
-			continue
+		if of(i, r) {
+			layers = append(layers, r.layer(c.pods, Target{Source: included.Source, Group: i}))
 		}
-		layers = append(layers, r.layer(c.pods))
 	}
 	return flatten(layers)
+}
+
+// beyond gives the targets of ranked decisions, as far as no rule of base is asked before and the base's target is another.
+func (c *compiler) beyond(own, base []Decision, target func(rule, netip.Addr) Target) []Decision {
+	var list []Decision
+	for _, d := range own {
+		at, _ := slices.BinarySearchFunc(base, d.First, func(b Decision, first netip.Addr) int { return b.Last.Compare(first) })
+		is := target(c.rules[d.Group], d.First)
+		for rest := d.Range; ; at++ {
+			if at == len(base) || rest.Last.Less(base[at].First) {
+				list = add(list, Decision{rest, is})
+				break
+			}
+			b := base[at]
+			if rest.First.Less(b.First) {
+				list = add(list, Decision{Range{rest.First, b.First.Prev()}, is})
+				rest.First = b.First
+			}
+			covered := Range{rest.First, b.Last}
+			if rest.Last.Less(b.Last) {
+				covered.Last = rest.Last
+			}
+			if d.Group < b.Group && is != c.rules[b.Group].target(b.First) {
+				list = add(list, Decision{covered, is})
+			}
+			if covered.Last == rest.Last {
+				break
+			}
+			rest.First = covered.Last.Next()
+		}
+	}
+	return list
+}
+
+// target is what the rule does with traffic to an address.
+func (r rule) target(to netip.Addr) Target {
+	if to.Is6() {
+		return r.ipv6
+	}
+	return r.ipv4
 }
 
 // others are the pods without some of them.
@@ -179,20 +226,13 @@ var (
 
 // layer is what the policy alone decides. Everything, the meaning of no destinations, is everything but the node's own pods:
 // what goes from pod to pod does not leave the node.
-func (r rule) layer(pods []netip.Prefix) []Decision {
+func (r rule) layer(pods []netip.Prefix, target Target) []Decision {
 	destinations, exclude := r.Destinations, r.Exclude
 	if len(destinations) == 0 {
 		destinations = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 		exclude = slices.Concat(exclude, pods)
 	}
-	layers := paint(exclude, excluded)
-	for _, d := range destinations {
-		target := r.ipv4
-		if d.Addr().Is6() {
-			target = r.ipv6
-		}
-		layers = append(layers, []Decision{{rangeOf(d), target}})
-	}
+	layers := append(paint(exclude, excluded), paint(destinations, target)...)
 	return slices.DeleteFunc(flatten(layers), func(d Decision) bool { return d.Target == excluded })
 }
 

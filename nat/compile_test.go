@@ -117,8 +117,8 @@ func TestCompile(t *testing.T) {
 				{Name: "none", Priority: 1, Source: nat.SourceNode, Selects: true},
 			}},
 			"pods 10.244.1.0-10.244.1.0\npods 10.244.1.3-10.244.1.3\n10.0.0.0-10.255.255.255 Pod\n" +
-				"class 1\npods 10.244.1.2-10.244.1.2\n10.0.0.0-10.1.255.255 Node\n10.2.0.0-10.255.255.255 Pod\n" +
-				"class 2\npods 10.244.1.1-10.244.1.1\n10.0.0.0-10.0.255.255 Pod\n10.1.0.0-10.1.255.255 Node\n10.2.0.0-10.255.255.255 Pod\n",
+				"class 1\npods 10.244.1.2-10.244.1.2\n10.0.0.0-10.1.255.255 Node\n" +
+				"class 2\npods 10.244.1.1-10.244.1.1\n10.1.0.0-10.1.255.255 Node\n",
 		},
 		{
 			"the whole of both families",
@@ -197,13 +197,9 @@ pods 10.244.1.2-10.244.1.2
 class 1
 pods 10.244.1.0-10.244.1.0
 pods 10.244.1.3-10.244.1.7
-192.0.2.0-192.0.2.255 Node
-203.0.113.0-203.0.113.127 Pod
 203.0.113.128-203.0.113.255 Drop
 class 2
 pods 10.244.1.1-10.244.1.1
-192.0.2.0-192.0.2.255 Node
-203.0.113.0-203.0.113.127 Pod
 203.0.113.128-203.0.113.255 Gateway
   by group 0
 `
@@ -213,6 +209,35 @@ pods 10.244.1.1-10.244.1.1
 	plan.Policies[0].Source, plan.Policies[0].Via, plan.Policies[0].Fallback = nat.SourceNode, nil, ""
 	if table, err = nat.Compile(plan); err != nil || len(table.Classes) != 2 {
 		t.Errorf("nobody waits for a policy without a gateway: %v %s", err, show(table))
+	}
+}
+
+// TestClassesAddUp: many policies about some pods do not hold what is decided for all pods many times.
+func TestClassesAddUp(t *testing.T) {
+	plan := nat.Plan{Pods: prefixes("10.244.0.0/16")}
+	pod := netip.MustParseAddr("10.244.1.0")
+	for i := range 1000 {
+		policy := nat.Policy{Name: fmt.Sprint(i), Priority: i, Source: nat.SourcePod}
+		for k := range 10 {
+			policy.Destinations = append(policy.Destinations, netip.PrefixFrom(netip.AddrFrom4([4]byte{11, byte(i >> 3), byte(i<<5 + 2*k), 0}), 24))
+		}
+		for range 50 * (i % 2) {
+			policy.Selects, policy.Source = true, nat.SourceNode
+			policy.Pods = append(policy.Pods, pod)
+			pod = pod.Next()
+		}
+		plan.Policies = append(plan.Policies, policy)
+	}
+	table, err := nat.Compile(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions := 0
+	for _, class := range table.Classes {
+		decisions += len(class.Decisions)
+	}
+	if len(table.Classes) != 501 || decisions != 10_000 {
+		t.Errorf("%d classes with %d decisions, want 501 with 10,000, one for each prefix", len(table.Classes), decisions)
 	}
 }
 
@@ -382,7 +407,8 @@ func lookup(table nat.Table, pod, dst netip.Addr) string {
 			continue
 		}
 		found++
-		for _, d := range class.Decisions {
+		// What is not otherwise for the class is as for all.
+		for _, d := range slices.Concat(table.Classes[0].Decisions, class.Decisions) {
 			if has(d.Range, dst) {
 				source = string(d.Source)
 				if d.Source == nat.SourceGateway {

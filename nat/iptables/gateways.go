@@ -85,44 +85,58 @@ func (r *ruleset) addDecision(f family, t nat.Table) {
 	c.add(natPrerouting, "-m mark ! %s -j RETURN", noPath) // a tunnel has brought it, or kube-proxy will masquerade it
 	c.add(natPrerouting, "-m conntrack ! --ctstate NEW -j RETURN")
 	frame := len(c[natPrerouting])
-	for _, class := range t.Classes {
-		pods := of(f, class.Pods)
-		if len(pods) == 0 {
-			continue
-		}
-		var refused []nat.Range
-		groups := map[int][]nat.Range{}
-		for _, d := range class.Decisions {
-			if d.First.Is4() != (f == ipv4) || d.Source != nat.SourceGateway && d.Source != nat.SourceDrop {
-				continue
-			}
-			refused = append(refused, d.Range)
-			if d.Source == nat.SourceGateway {
-				groups[d.Group] = append(groups[d.Group], d.Range)
-			}
-		}
-		if len(refused) > 0 {
-			c.add(filterForward, "-m mark %s -m conntrack --ctstate INVALID,NEW,UNTRACKED %s -j DROP", noPath, r.match(f, pods, refused))
-		}
-		for i, marks := range t.Groups {
-			if len(groups[i]) == 0 {
-				continue
-			}
-			marks = marks[:min(len(marks), maxSpread)]
-			for at, mark := range marks {
-				part := ""
-				if len(marks) > 1 {
-					part = spread(f, at, len(marks))
-				}
-				c.add(natPrerouting, "%s %s-j MARK --set-xmark %s", r.match(f, pods, groups[i]), part, bits(mark))
-			}
-		}
+	for _, class := range inOrder(t) {
+		r.addEarly(f, t, class)
 	}
 	if len(c[natPrerouting]) == frame {
 		delete(c, natPrerouting)
 		return
 	}
 	c.add(natPrerouting, "-m mark ! %s %s", undecided, saveMark)
+}
+
+// addEarly adds what falls of a class before the packet is routed. What no path is for is as usual, whatever comes after.
+func (r *ruleset) addEarly(f family, t nat.Table, class nat.Class) {
+	c, pods := r.chains[f], of(f, class.Pods)
+	if len(pods) == 0 {
+		return
+	}
+	var usual, refused []nat.Range
+	groups := map[int][]nat.Range{}
+	for _, d := range class.Decisions {
+		if d.First.Is4() != (f == ipv4) {
+			continue
+		}
+		switch d.Source {
+		case nat.SourceGateway:
+			groups[d.Group] = append(groups[d.Group], d.Range)
+			refused = append(refused, d.Range)
+		case nat.SourceDrop:
+			refused = append(refused, d.Range)
+		default:
+			usual = append(usual, d.Range)
+		}
+	}
+	if len(usual) > 0 {
+		c.add(filterForward, "-m mark %s -m conntrack --ctstate INVALID,NEW,UNTRACKED %s -j RETURN", noPath, r.match(f, pods, usual))
+		c.add(natPrerouting, "-m mark %s %s -j RETURN", noPath, r.match(f, pods, usual))
+	}
+	if len(refused) > 0 {
+		c.add(filterForward, "-m mark %s -m conntrack --ctstate INVALID,NEW,UNTRACKED %s -j DROP", noPath, r.match(f, pods, refused))
+	}
+	for i, marks := range t.Groups {
+		if len(groups[i]) == 0 {
+			continue
+		}
+		marks = marks[:min(len(marks), maxSpread)]
+		for at, mark := range marks {
+			part := ""
+			if len(marks) > 1 {
+				part = spread(f, at, len(marks))
+			}
+			c.add(natPrerouting, "-m mark %s %s %s-j MARK --set-xmark %s", noPath, r.match(f, pods, groups[i]), part, bits(mark))
+		}
+	}
 }
 
 // addForward adds what keeps packets from leaving otherwise than they were meant to.

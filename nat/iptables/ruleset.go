@@ -56,7 +56,7 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 		if usesGateways(p, t) {
 			r.addGateways(f, p, t)
 		}
-		for _, class := range t.Classes {
+		for _, class := range inOrder(t) {
 			r.addClass(f, class)
 		}
 		if len(c[natPostrouting]) == frame {
@@ -64,6 +64,16 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 		}
 	}
 	return r
+}
+
+// inOrder gives the classes as rules are asked: what is decided for all pods comes after what is otherwise for some.
+func inOrder(t nat.Table) []nat.Class {
+	all := nat.Class{Decisions: t.Classes[0].Decisions}
+	for _, class := range t.Classes {
+		all.Pods = append(all.Pods, class.Pods...)
+	}
+	slices.SortFunc(all.Pods, func(a, b nat.Range) int { return a.First.Compare(b.First) })
+	return append(slices.Clone(t.Classes[1:]), all)
 }
 
 // addClass adds a rule for each target that the class has in nat.
