@@ -333,3 +333,43 @@ func failovers(t *testing.T, start func() Backend) {
 		t.Errorf("%d flows are too few to have met the changes", flows.Load())
 	}
 }
+
+// selectedAndGateways: a policy about some pods comes before or after one about all, and either may have a path.
+func selectedAndGateways(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	some := func(p nat.Policy, priority int) nat.Policy {
+		p.Name, p.Priority, p.Selects = "some", priority, true
+		p.Pods = []netip.Addr{netip.MustParseAddr(Pod4), netip.MustParseAddr(Pod6)}
+		return p
+	}
+	node := nat.Policy{Name: "node", Priority: 5, Source: nat.SourceNode, Destinations: Prefixes(Outside4+"/32", Outside6+"/128")}
+	gateway := via(1, vni4, vni6)
+	gateway.Priority = 5
+	node4, node6 := l.nodes[0].addr4(), netip.MustParseAddr(l.nodes[0].addr6()).String()
+	for _, test := range []struct {
+		name           string
+		policies       []nat.Policy
+		pod, neighbour bool // whether it has the egress address
+	}{
+		{"all by a gateway, some first not", []nat.Policy{gateway, some(node, 1)}, false, true},
+		{"all by a gateway, some then not", []nat.Policy{gateway, some(node, 9)}, true, true},
+		{"some first by a gateway, all not", []nat.Policy{node, some(gateway, 1)}, true, false},
+		{"some then by a gateway, all not", []nat.Policy{node, some(gateway, 9)}, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l.serve(t, test.policies...)
+			for _, c := range []struct {
+				from   nettest.NS
+				egress bool
+			}{{l.Pod, test.pod}, {l.Neighbour, test.neighbour}} {
+				if c.egress {
+					wantEgress(t, c.from, Outside4, egress4)
+					wantEgress(t, c.from, Outside6, egress6)
+				} else {
+					wantHost(t, c.from, Outside4, node4)
+					wantHost(t, c.from, Outside6, node6)
+				}
+			}
+		})
+	}
+}

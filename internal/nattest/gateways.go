@@ -17,6 +17,7 @@ func GatewaySuite(t *testing.T, start func() Backend) {
 		{"EgressAddress", egressAddress},
 		{"SeveralAddressesAreSpread", addressesAreSpread},
 		{"ConnectionsStayOnTheirPath", connectionsStay},
+		{"SelectedPods", selectedAndGateways},
 		{"FailoversUnderTraffic", failovers},
 		{"FallbackWithoutAPath", fallback},
 		{"NothingLeavesWithoutItsTunnel", noTunnel},
