@@ -1,9 +1,11 @@
 // Bench measures waymark-agent against BIRD, FRR and what the kernel itself takes, all in one run: routes learned into the
 // kernel, the memory and CPU time for it, how fast a change reaches a reflector and how fast a reflector notices that a node
-// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use. It runs in network namespaces of its own, as root, after `make build`.
+// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use, and what source
+// addresses cost to apply and to forward by. It runs in network namespaces of its own, as root, after `make build`.
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -38,16 +40,17 @@ func main() {
 	changes := flag.Int("changes", 200, "how often the Node file changes, for each reflector; 0: never")
 	gateways := flag.Int("gateways", 10, "how often a gateway dies beside one that has sessions with all nodes; 0: never, and no such sessions")
 	deaths := flag.Int("deaths", 10, "how often the node dies, for each reflector; 0: never")
+	sources := flag.Int("sources", 5, "how often source addresses are applied and packets forwarded by each; medians are shown; 0: never")
 	flag.Parse()
 	if *runs < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	nettest.Isolate()
-	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways) }))
+	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways, *sources) }))
 }
 
-func bench(runs, changes, deaths, gateways int) error {
+func bench(runs, changes, deaths, gateways, sources int) error {
 	begin := time.Now()
 	fmt.Print(measure.Machine())
 	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all;\n"+
@@ -75,6 +78,9 @@ func bench(runs, changes, deaths, gateways int) error {
 		return err
 	}
 	verdicts = append(verdicts, v...)
+	if err := errors.Join(benchApply(os.Stdout, sources), benchForward(os.Stdout, sources)); err != nil {
+		return err
+	}
 	measure.PrintVerdicts(os.Stdout, verdicts)
 	fmt.Printf("\nmeasured in %v\n", time.Since(begin).Round(time.Second))
 	return nil
