@@ -16,7 +16,7 @@ import (
 type Change struct {
 	// Mark is "+" for what comes, "-" for what goes, "~" for what changes, "!" for what takes traffic away, or may.
 	Mark string `json:"mark"`
-	Kind string `json:"kind"` // session, prefix, policy, routes, node, problem
+	Kind string `json:"kind"` // session, prefix, policy, egress, routes, node, problem
 	Name string `json:"name"` // of the kind; empty: the only one
 	Text string `json:"text"` // what becomes of it
 }
@@ -39,6 +39,9 @@ func Diff(before, after Plan) []Change {
 	}
 	if after.NAT != nil {
 		d.policies(before.NAT, after.NAT)
+	}
+	if after.Egress != nil {
+		d.egress(before.Egress, after.Egress)
 	}
 	d.problems(before.Problems, after.Problems)
 	return d
@@ -128,20 +131,24 @@ func watching(before, after Plan, address netip.Addr) []string {
 }
 
 func (d *difference) prefixes(before, after *bgp.Config) {
-	was := map[netip.Prefix][]bgp.Community{}
+	was := map[netip.Prefix]bgp.Announcement{}
 	if before != nil {
 		for _, a := range before.Announce {
-			was[a.Prefix] = a.Communities
+			was[a.Prefix] = a
 		}
 	}
 	for _, a := range after.Announce {
-		communities, announced := was[a.Prefix]
+		old, announced := was[a.Prefix]
 		delete(was, a.Prefix)
-		switch {
-		case !announced:
+		if !announced {
 			d.add("+", "prefix", a.Prefix.String(), "is announced")
-		case !slices.Equal(communities, a.Communities):
-			d.add("~", "prefix", a.Prefix.String(), "is announced with communities %s, before %s", listed(a.Communities), listed(communities))
+			continue
+		}
+		if !slices.Equal(old.Communities, a.Communities) {
+			d.add("~", "prefix", a.Prefix.String(), "is announced with communities %s, before %s", listed(a.Communities), listed(old.Communities))
+		}
+		if old.Rank != a.Rank {
+			d.add("~", "prefix", a.Prefix.String(), "is announced with rank %d, before %d", a.Rank, old.Rank)
 		}
 	}
 	if before == nil {
@@ -215,6 +222,9 @@ func policyChanges(was, now nat.Policy) []string {
 	}
 	if was.Source != now.Source {
 		changes = append(changes, fmt.Sprintf("source %s, before %s", now.Source, was.Source))
+	}
+	if was.Source == now.Source && was.Fallback != now.Fallback {
+		changes = append(changes, fmt.Sprintf("fallback %s, before %s", now.Fallback, was.Fallback))
 	}
 	changes = append(changes, listChange("destinations", "everything", was.Destinations, now.Destinations)...)
 	changes = append(changes, listChange("excluded destinations", "none", was.Exclude, now.Exclude)...)

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/route"
 )
 
 // TestDiff changes one thing in the objects of a cluster and tells what that means for a node.
@@ -37,6 +38,18 @@ func TestDiff(t *testing.T) {
 			Pods: []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "x", Labels: map[string]string{"app": "a"}},
 				Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: "10.244.1.5"}}}}},
 		}
+	}
+	// gateway is a policy with an address that these nodes may own.
+	gateway := func(nodes ...string) v1alpha1.EgressPolicy {
+		p := v1alpha1.EgressPolicy{ObjectMeta: meta("bank"), Spec: v1alpha1.EgressPolicySpec{
+			Destinations: []string{"203.0.113.0/24"}, Source: "Gateway", Gateway: &v1alpha1.EgressGateway{Addresses: []string{"198.51.100.7"}},
+		}}
+		address := v1alpha1.EgressAddress{Address: "198.51.100.7", VNI: 7, Term: 1}
+		for _, name := range nodes {
+			address.Gateways = append(address.Gateways, v1alpha1.EgressOwner{Node: name, Address: "10.132.2.1" + name[1:]})
+		}
+		p.Status.Addresses = []v1alpha1.EgressAddress{address}
+		return p
 	}
 	tests := map[string]struct {
 		change func(*Snapshot)
@@ -89,7 +102,10 @@ func TestDiff(t *testing.T) {
 		"nobody knows who we are": {func(s *Snapshot) { s.Nodes[0].Annotations = map[string]string{v1alpha1.AnnotationASN: "x"} },
 			`! problem comes: Node/n1: Invalid: annotation waymark.io/asn: "x" is not an AS number (1..4294967295): BGP stays as it is`},
 	}
-	facts := Facts{Told: true, Drained: true, Announced: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")}}
+	facts := Facts{
+		Told: true, Drained: true, Announced: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24")},
+		Egress: EgressFacts{Underlay: route.Underlay{MTU: 1450}, Self: Alive},
+	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			before := Decide("n1", base(), facts)
@@ -97,6 +113,54 @@ func TestDiff(t *testing.T) {
 			tt.change(&changed)
 			var got []string
 			for _, c := range Diff(before, Decide("n1", changed, facts)) {
+				got = append(got, c.String())
+			}
+			if strings.Join(got, "\n") != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), tt.want)
+			}
+		})
+	}
+
+	// The same with a gateway: n1 is the second of three that may own the address, and its pods use it.
+	withGateway := func() Snapshot {
+		s := base()
+		s.Policies = []v1alpha1.EgressPolicy{gateway("n2", "n1", "n3")}
+		return s
+	}
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.EgressPolicy)
+		want   string
+	}{
+		"nothing": {func(*v1alpha1.EgressPolicy) {}, ""},
+		"a new owner": {func(p *v1alpha1.EgressPolicy) { *p = gateway("n1", "n2", "n3"); p.Status.Addresses[0].Term = 2 },
+			"~ prefix 198.51.100.7/32 is announced with rank 0, before 2\n" +
+				"~ egress 198.51.100.7 has the owner n1, before n2\n~ egress 198.51.100.7 may be owned by n1, n2, n3, before by n2, n1, n3"},
+		"a drain": {func(p *v1alpha1.EgressPolicy) {
+			*p = gateway("n3", "n1", "n2")
+			p.Status.Addresses[0].Term, p.Status.Addresses[0].Gateways[2].Leaving = 2, true
+		}, "~ egress 198.51.100.7 has the owner n3, before n2\n~ egress 198.51.100.7 may be owned by n3, n1, n2 (leaving), before by n2, n1, n3"},
+		"not here": {func(p *v1alpha1.EgressPolicy) { *p = gateway("n2") },
+			"! prefix 198.51.100.7/32 is withdrawn\n~ egress 198.51.100.7 may be owned by n2, before by n2, n1, n3"},
+		"by nobody": {func(p *v1alpha1.EgressPolicy) { *p = gateway() },
+			"! prefix 198.51.100.7/32 is withdrawn\n! egress 198.51.100.7 has no owner, before n2: the fallback is in force\n" +
+				"~ egress 198.51.100.7 may be owned by nobody, before by n2, n1, n3"},
+		"for no pods": {func(p *v1alpha1.EgressPolicy) {
+			p.Spec.Pods = &v1alpha1.PodSelection{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "none"}}}
+		}, "~ policy bank changes for new connections: selected pods, before all\n- egress 198.51.100.7 is used by no pods here any more"},
+		"fallback": {func(p *v1alpha1.EgressPolicy) { p.Spec.Gateway.Fallback = "Node" },
+			"~ policy bank changes for new connections: fallback Node, before Drop"},
+		"BFD": {func(p *v1alpha1.EgressPolicy) { p.Spec.Gateway.BFD = &v1alpha1.BFD{Interval: minute} },
+			"~ egress gateway 10.132.2.12 is watched every 1m0s, 3 times, before every 300ms, 3 times\n" +
+				"~ egress gateway 10.132.2.13 is watched every 1m0s, 3 times, before every 300ms, 3 times"},
+		"another source": {func(p *v1alpha1.EgressPolicy) { p.Spec.Source, p.Spec.Gateway, p.Status.Addresses = "Node", nil, nil },
+			"! prefix 198.51.100.7/32 is withdrawn\n~ policy bank changes for new connections: source Node, before Gateway\n" +
+				"- egress 198.51.100.7 is removed"},
+	} {
+		t.Run("gateway: "+name, func(t *testing.T) {
+			changed := withGateway()
+			tt.change(&changed.Policies[0])
+			var got []string
+			for _, c := range Diff(Decide("n1", withGateway(), facts), Decide("n1", changed, facts)) {
 				got = append(got, c.String())
 			}
 			if strings.Join(got, "\n") != tt.want {

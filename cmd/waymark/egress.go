@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -73,4 +74,61 @@ func ports(s agent.Status, e *agent.EgressState) string {
 	}
 	busiest := s.Ports[i].Busiest[0]
 	return fmt.Sprintf("%d of %d to %s", busiest.Connections, e.Ports, busiest)
+}
+
+// egressView is an egress address of the cluster.
+type egressView struct {
+	Address  string              `json:"address,omitempty"` // empty: the gateway's own
+	VNI      int32               `json:"vni"`
+	Term     int64               `json:"term"`
+	Policies []string            `json:"policies"`
+	Gateways []string            `json:"gateways"` // that may own it, as the controller says, the owner first
+	Seen     map[string][]string `json:"seen"`     // the nodes that see each owner; "": none is alive
+}
+
+// egressOf are the egress addresses of all policies, by address.
+func egressOf(now time.Time, c *cluster) []egressView {
+	views := []egressView{}
+	for i := range c.policies {
+		for _, a := range c.policies[i].Status.Addresses {
+			at := slices.IndexFunc(views, func(v egressView) bool { return v.VNI == a.VNI })
+			if at < 0 {
+				at = len(views)
+				views = append(views, egressView{Address: a.Address, VNI: a.VNI, Term: a.Term, Gateways: []string{}, Seen: c.owners(now, a.VNI)})
+				for _, g := range a.Gateways {
+					views[at].Gateways = append(views[at].Gateways, g.Node)
+				}
+			}
+			views[at].Policies = append(views[at].Policies, c.policies[i].Name)
+		}
+	}
+	slices.SortFunc(views, func(a, b egressView) int { return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.VNI, b.VNI)) })
+	return views
+}
+
+func (v *overview) printEgress(w io.Writer) {
+	if len(v.Egress) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nEGRESS ADDRESS\tPOLICIES\tOWNER\tSTANDBY\tNODES SAY\n")
+	for _, e := range v.Egress {
+		owner, standby := "none", "none"
+		if len(e.Gateways) > 0 {
+			owner, standby = e.Gateways[0], orNone(names(e.Gateways[1:]))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", cmp.Or(e.Address, ownAddress), names(e.Policies), owner, standby, e.say(owner))
+	}
+}
+
+// say is whom the nodes see as the owner, beside the one that the controller says.
+func (e *egressView) say(owner string) string {
+	var texts []string
+	for _, seen := range slices.Sorted(maps.Keys(e.Seen)) {
+		if text := orNone(seen); text == owner {
+			texts = append(texts, fmt.Sprintf("so %d", len(e.Seen[seen])))
+		} else {
+			texts = append(texts, fmt.Sprintf("%s %s", text, names(e.Seen[seen])))
+		}
+	}
+	return orNone(strings.Join(texts, "; "))
 }

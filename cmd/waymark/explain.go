@@ -19,7 +19,7 @@ import (
 
 func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "explain", Short: "Why something is in force, or is not"}
-	cmd.AddCommand(explainNodeCommand())
+	cmd.AddCommand(explainNodeCommand(), explainPolicyCommand())
 	return cmd
 }
 
@@ -84,6 +84,7 @@ func (e *explanation) print() error {
 	e.peers()
 	e.filters()
 	e.policies()
+	e.egress()
 	e.problems()
 	return e.Flush()
 }
@@ -246,6 +247,37 @@ func (e *explanation) policies() {
 	}
 	if len(e.cluster.policies) == 0 {
 		e.line("none: pod traffic leaves as the host would treat it without Waymark")
+	}
+}
+
+// egress are the addresses that the node says it uses or may own.
+func (e *explanation) egress() {
+	if len(e.state.Status.Egress) == 0 {
+		return
+	}
+	e.line("\nEGRESS ADDRESS\tPOLICIES\tHERE\tOWNER IT SEES\tTHE CONTROLLER SAYS")
+	for _, s := range e.state.Status.Egress {
+		var policies []string
+		is, says := "uses it", "nothing"
+		if !s.Uses {
+			is = "uses it not"
+		}
+		for i := range e.cluster.policies {
+			p := &e.cluster.policies[i]
+			for _, a := range p.Status.Addresses {
+				if a.VNI != s.VNI {
+					continue
+				}
+				policies = append(policies, p.Name)
+				if len(a.Gateways) > 0 {
+					says = a.Gateways[0].Node
+				}
+				if slices.ContainsFunc(a.Gateways, func(g v1alpha1.EgressOwner) bool { return g.Node == e.node.Name }) {
+					is = strings.Replace("gateway, "+is, ", uses it not", "", 1)
+				}
+			}
+		}
+		e.line("%s\t%s\t%s\t%s\t%s", cmp.Or(s.Address, ownAddress), orNone(strings.Join(policies, ", ")), is, orNone(s.Owner), says)
 	}
 }
 

@@ -26,6 +26,7 @@ const (
 type overview struct {
 	Nodes    []nodeView    `json:"nodes"`
 	Policies []policyView  `json:"policies"`
+	Egress   []egressView  `json:"egress"`
 	Problems []problemView `json:"problems"`
 }
 
@@ -100,7 +101,7 @@ func stale(now time.Time, node *corev1.Node, state *v1alpha1.NodeRoutingState) s
 }
 
 func overviewOf(now time.Time, c *cluster) overview {
-	v := overview{Nodes: []nodeView{}, Policies: []policyView{}, Problems: []problemView{}}
+	v := overview{Nodes: []nodeView{}, Policies: []policyView{}, Egress: egressOf(now, c), Problems: []problemView{}}
 	problems := map[v1alpha1.ProblemStatus][]string{}
 	for i := range c.nodes {
 		name := c.nodes[i].Name
@@ -220,6 +221,7 @@ func printOverview(w io.Writer, now time.Time, v overview, limit int) error {
 
 	fmt.Fprintln(p)
 	v.printPolicies(p)
+	v.printEgress(p)
 	if len(v.Problems) > 0 {
 		fmt.Fprintf(p, "\nNOT IN FORCE\n")
 	}

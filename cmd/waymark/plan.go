@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/file"
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
 func planCommand() *cobra.Command {
@@ -25,7 +27,7 @@ func planCommand() *cobra.Command {
 		Use:   "plan -f FILE|DIRECTORY...",
 		Short: "What would change on which node if these manifests were applied; nothing is",
 		Long: `What would change on which node if these manifests were applied: sessions, announced prefixes, learned routes, source
-addresses. Nothing is applied. Lines with "!" take traffic away, or may. Passwords are not read: that a Secret has
+addresses, the owners of egress addresses. Nothing is applied. Lines with "!" take traffic away, or may. Passwords are not read: that a Secret has
 changed is not seen. A node that drains is taken for drained.
 Exit status: 0 nothing would change, 2 something would, 1 that could not be found out.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -106,7 +108,8 @@ func (r *reader) plan(ctx context.Context, wanted agent.Snapshot, only string) (
 			return clusterPlan{}, err
 		}
 	}
-	return difference(now, then, pods, namespaces, only), nil
+	at := time.Now()
+	return difference(now.assign(at), then.assign(at), pods, namespaces, only), nil
 }
 
 // with is the cluster after manifests have been applied.
@@ -114,7 +117,10 @@ func (c *cluster) with(s agent.Snapshot) *cluster {
 	then := *c
 	then.configurations = overlay(c.configurations, s.Configurations, replace)
 	then.peers = overlay(c.peers, s.Peers, replace)
-	then.policies = overlay(c.policies, s.Policies, replace)
+	then.policies = overlay(c.policies, s.Policies, func(live, wanted v1alpha1.EgressPolicy) v1alpha1.EgressPolicy {
+		wanted.Status.Addresses = live.Status.Addresses
+		return wanted
+	})
 	then.pools = overlay(c.pools, s.Pools, replace)
 	then.datacenters = overlay(c.datacenters, s.Datacenters, replace)
 	then.roles = overlay(c.roles, s.Roles, replace)
@@ -255,5 +261,5 @@ func prefixesOf(group []nodePlan, index int) string {
 	for _, n := range group {
 		prefixes = append(prefixes, n.Changes[index].Name)
 	}
-	return names(prefixes)
+	return names(slices.Compact(prefixes)) // that of an egress address is the same on all its gateways
 }

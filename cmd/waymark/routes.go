@@ -58,7 +58,9 @@ func routesOf(now time.Time, c *cluster) []routeView {
 		if state != nil {
 			for _, prefix := range state.Status.Announced {
 				r := routeView{Prefix: prefix, Node: node.Name, Announced: true, Note: why}
-				if !slices.Contains(wanted, prefix) {
+				if egress := c.egressOf(prefix); egress != nil {
+					r.Note = cmp.Or(why, egress.part(node.Name))
+				} else if !slices.Contains(wanted, prefix) {
 					r.Note = "it is not in the node's spec.podCIDRs any more"
 				} else if conflict := verdictOf(state, prefix).Conflict; conflict != "" {
 					r.Note = conflict
@@ -68,13 +70,16 @@ func routesOf(now time.Time, c *cluster) []routeView {
 				routes = append(routes, r)
 			}
 		}
+		if i >= 0 && !isFalse(c.configurations[i].Spec.Advertise.EgressAddresses) {
+			routes = append(routes, c.unannouncedEgress(node, why)...)
+		}
 		for _, prefix := range wanted {
 			switch {
 			case state != nil && slices.Contains(state.Status.Announced, prefix):
 				continue
 			case i < 0:
 				why = "there is no BGPConfiguration named " + v1alpha1.DefaultName
-			case c.configurations[i].Spec.Advertise.PodCIDRs != nil && !*c.configurations[i].Spec.Advertise.PodCIDRs:
+			case isFalse(c.configurations[i].Spec.Advertise.PodCIDRs):
 				continue // nobody wants that
 			}
 			routes = append(routes, routeView{Prefix: prefix, Node: node.Name, Why: unannounced(why, state, prefix)})
@@ -88,6 +93,55 @@ func routesOf(now time.Time, c *cluster) []routeView {
 		y, _ := netip.ParsePrefix(b.Prefix)
 		return cmp.Or(x.Compare(y), strings.Compare(a.Node, b.Node))
 	})
+	return routes
+}
+
+func isFalse(b *bool) bool { return b != nil && !*b }
+
+// egressOf is the egress address that a prefix is; nil: it is none.
+func (c *cluster) egressOf(prefix string) *egressRoute {
+	for i := range c.policies {
+		for j := range c.policies[i].Status.Addresses {
+			if a := &c.policies[i].Status.Addresses[j]; a.Address != "" && hostPrefix(a.Address) == prefix {
+				return &egressRoute{a, c.policies[i].Name}
+			}
+		}
+	}
+	return nil
+}
+
+// egressRoute is an egress address that gateways announce.
+type egressRoute struct {
+	*v1alpha1.EgressAddress
+	policy string
+}
+
+// part is what a node has to do with the address.
+func (e *egressRoute) part(node string) string {
+	switch i := slices.IndexFunc(e.Gateways, func(g v1alpha1.EgressOwner) bool { return g.Node == node }); i {
+	case -1:
+		return "egress address of " + e.policy + ", but the node is no gateway of it any more"
+	case 0:
+		return "egress address of " + e.policy + ", first of its gateways"
+	}
+	return "egress address of " + e.policy + ", standby"
+}
+
+// unannouncedEgress are the egress addresses that a gateway should announce and does not.
+func (c *cluster) unannouncedEgress(node *corev1.Node, known string) []routeView {
+	var routes []routeView
+	state := c.states[node.Name]
+	for i := range c.policies {
+		for _, a := range c.policies[i].Status.Addresses {
+			prefix := hostPrefix(a.Address)
+			named := slices.ContainsFunc(routes, func(r routeView) bool { return r.Prefix == prefix }) // shared with another policy
+			mine := slices.ContainsFunc(a.Gateways, func(g v1alpha1.EgressOwner) bool { return g.Node == node.Name })
+			if a.Address == "" || named || !mine || state != nil && slices.Contains(state.Status.Announced, prefix) {
+				continue
+			}
+			routes = append(routes, routeView{Prefix: prefix, Node: node.Name, Why: unannounced(known, state, prefix)})
+		}
+	}
 	return routes
 }
 
