@@ -116,6 +116,7 @@ type Agent struct {
 	failures  failures
 	gateways  gateways
 	inherited Remembered          // from the agent before this one
+	marks     map[Way]uint16      // that connections may bear: those planned, and those whose connections are not forgotten yet
 	forgot    map[uint16]bool     // marks whose connections are forgotten, because their gateway is dead
 	tunnels   route.Tunnels       // as applied
 	chosen    map[uint32]Choice   // in force
@@ -153,6 +154,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	remembered := a.Memory.Load()
 	a.failures = failures{}
 	a.inherited = remembered
+	a.marks = map[Way]uint16{}
+	for _, way := range remembered.Egress.Marks {
+		a.marks[way.Way] = way.Mark
+	}
 	a.gateways = gateways{started: a.started, remember: remembered.Egress, resumed: remembered.Restarted}
 	a.mu.Lock()
 	a.status = Status{Node: a.Node, Version: a.Version, Started: a.started, Backend: a.Backend, Restarted: remembered.Restarted}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,13 +45,9 @@ func (a *Agent) egressFacts(now time.Time, remembered Remembered) EgressFacts {
 			return err
 		})
 	}
+	f.Choices, f.Marks = remembered.Egress.Choices, maps.Clone(a.marks)
 	if a.plan.Egress != nil {
-		f.Choices, f.Marks = a.plan.Egress.Choices, a.plan.Egress.Marks
-		return f
-	}
-	f.Choices, f.Marks = remembered.Egress.Choices, map[Way]uint16{}
-	for _, way := range remembered.Egress.Marks {
-		f.Marks[way.Way] = way.Mark
+		f.Choices = a.plan.Egress.Choices
 	}
 	return f
 }
@@ -84,6 +81,7 @@ func (a *Agent) leadOut(ctx context.Context) error {
 	if a.plan.NAT == nil || a.plan.Egress == nil {
 		return a.sourceAddresses(ctx)
 	}
+	maps.Copy(a.marks, a.plan.Egress.Marks)
 	old, desired := a.tunnels, a.plan.Egress.Tunnels
 	both, goes := union(desired, old)
 	if !a.snapshot.Synced {
@@ -142,36 +140,41 @@ func union(desired, old route.Tunnels) (both route.Tunnels, more bool) {
 	return both, more
 }
 
-// forget removes the connections that would stay on a way that is gone: their next packet is decided anew.
+// forget removes the connections that would stay on a way that is gone: their next packet is decided anew. Nor may they keep
+// its mark, which will name another way.
 func (a *Agent) forget(ctx context.Context) error {
-	gone := map[uint16]bool{}
-	for way, mark := range a.plan.Egress.Marks {
-		if way.Gateway.IsValid() && a.gateways.health[way.Gateway] == Dead {
-			gone[mark] = true
-		}
-	}
-	for _, p := range a.tunnels.Paths {
-		if _, stays := a.plan.Egress.Marks[Way{VNI: p.VNI, Gateway: p.Gateway}]; !stays && a.snapshot.Synced {
-			gone[p.Mark] = true
-		}
-	}
-	var errs []error
-	for mark := range gone {
-		if a.forgot[mark] {
-			continue
-		}
-		errs = append(errs, a.stage("forget", func() error {
-			n, err := a.Forget(ctx, uint32(mark)<<nat.MarkShift, nat.MarkMask)
-			if err != nil {
-				delete(gone, mark)
-				return err
+	dead, errs := map[uint16]bool{}, []error(nil)
+	for way, mark := range a.marks {
+		_, stays := a.plan.Egress.Marks[way]
+		switch {
+		case !stays && a.snapshot.Synced:
+			err := a.forgetMark(ctx, mark)
+			if err == nil {
+				delete(a.marks, way)
 			}
-			a.Log.Info("connections through a gateway that is gone are decided anew", "mark", mark, "connections", n)
-			return nil
-		}))
+			errs = append(errs, err)
+		case way.Gateway.IsValid() && a.gateways.health[way.Gateway] == Dead:
+			if a.forgot[mark] {
+				dead[mark] = true
+				continue
+			}
+			err := a.forgetMark(ctx, mark)
+			dead[mark] = err == nil
+			errs = append(errs, err)
+		}
 	}
-	a.forgot = gone
+	a.forgot = dead
 	return errors.Join(errs...)
+}
+
+func (a *Agent) forgetMark(ctx context.Context, mark uint16) error {
+	return a.stage("forget", func() error {
+		n, err := a.Forget(ctx, uint32(mark)<<nat.MarkShift, nat.MarkMask)
+		if err == nil {
+			a.Log.Info("connections through a gateway that is gone are decided anew", "mark", mark, "connections", n)
+		}
+		return err
+	})
 }
 
 // Failover is a change of gateway because the one before was dead.
@@ -232,10 +235,10 @@ func (a *Agent) remember(stopped time.Time) error {
 	egress := Egress{Instance: a.gateways.instance, Stopped: stopped}
 	if a.plan.Egress != nil {
 		egress.Choices = a.plan.Egress.Choices
-		for way, mark := range a.plan.Egress.Marks {
-			egress.Marks = append(egress.Marks, MarkedWay{way, mark})
-		}
-		slices.SortFunc(egress.Marks, func(a, b MarkedWay) int { return int(a.Mark) - int(b.Mark) })
 	}
+	for way, mark := range a.marks {
+		egress.Marks = append(egress.Marks, MarkedWay{way, mark})
+	}
+	slices.SortFunc(egress.Marks, func(a, b MarkedWay) int { return int(a.Mark) - int(b.Mark) })
 	return a.stage("remember", func() error { return a.Memory.Save(a.announced(a.inherited), egress) })
 }
