@@ -149,7 +149,8 @@ func (m master) load(s *measure.Scope, n int) {
 	for _, p := range entries(n) {
 		fmt.Fprintln(&text, strings.Join(m.rule("-A", p)[2:], " "))
 	}
-	text.WriteString("COMMIT\n")
+	// What those rules are exceptions of; without it connections are not tracked, and nobody asks table nat.
+	fmt.Fprintf(&text, "-A POSTROUTING -s %s -j MASQUERADE\nCOMMIT\n", sourceNet)
 	cmd := nettest.Self.Command(m.command+"-restore", "--noflush")
 	cmd.Stdin = strings.NewReader(text.String())
 	out, err := cmd.CombinedOutput()
