@@ -170,7 +170,7 @@ func (a *Agent) forget(ctx context.Context) error {
 func (a *Agent) forgetMark(ctx context.Context, mark uint16) error {
 	return a.stage("forget", func() error {
 		n, err := a.Forget(ctx, uint32(mark)<<nat.MarkShift, nat.MarkMask)
-		if err == nil {
+		if n > 0 {
 			a.Log.Info("connections through a gateway that is gone are decided anew", "mark", mark, "connections", n)
 		}
 		return err

@@ -24,11 +24,15 @@ func TestEgressLeavesNothing(t *testing.T) {
 	addPartners(t, l, 10)
 	l.Describe(t, "n1 n2 n3")
 	l.Write(t, "objects.yaml", egresslab.Objects)
-	writePolicies(t, l, pod)
 	for _, n := range l.Nodes {
 		n.Start(t, "--source", "dir:"+l.Manifests)
 	}
 	l.Settled(t, 0)
+	none := kernelStates(t, l)
+	writePolicies(t, l, pod)
+	for _, n := range l.Nodes {
+		eventuallySource(t, n.Pod, egresslab.Partner4, n.Pod4)
+	}
 	before := kernelStates(t, l)
 
 	use := func() {
@@ -55,8 +59,7 @@ func TestEgressLeavesNothing(t *testing.T) {
 	})
 	t.Run("no policy at all", func(t *testing.T) {
 		writePolicies(t, l)
-		l.Settled(t, 0)
-		none := kernelStates(t, l)
+		wantStates(t, l, none)
 		writePolicies(t, l, gateway, own)
 		l.Settled(t, 4)
 		use()
