@@ -55,7 +55,7 @@ type Status struct {
 type Gate struct {
 	Open bool `json:"open"`
 	// Reason is one word: Open, or why not: NoNode, NotConfigured, NoPodCIDR, NotJudged, Overlap, Learning,
-	// NAT, Routes, Drain.
+	// Tunnels, NAT, Routes, Drain.
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
 }
@@ -103,7 +103,7 @@ func (a *Agent) Status() Status {
 	s := a.status
 	s.Stages = maps.Clone(a.status.Stages)
 	s.Repairs = maps.Clone(a.status.Repairs)
-	s.Problems = slices.Concat(a.status.Problems, a.status.Audit.problems())
+	s.Problems = slices.Concat(a.status.Problems, a.status.Audit.problems(a.Node))
 	for i := range s.Ports {
 		s.Problems = append(s.Problems, s.Ports[i].problems()...)
 	}
@@ -136,7 +136,7 @@ func ready(s Status) (bool, string) {
 	case len(s.Peers) > 0 && !slices.ContainsFunc(s.Peers, func(p PeerStatus) bool { return p.State == bgp.Established }):
 		return false, "no session is established"
 	}
-	for _, name := range []string{"host", "nat", "routes", "announce"} {
+	for _, name := range []string{"host", "tunnels", "nat", "routes", "announce"} {
 		if err := s.Stages[name].LastError; err != "" {
 			return false, err
 		}
@@ -202,7 +202,7 @@ func (a *Agent) gate() Gate {
 	if !gate.Open {
 		return gate
 	}
-	for _, stage := range []struct{ name, reason string }{{"nat", "NAT"}, {"routes", "Routes"}} {
+	for _, stage := range []struct{ name, reason string }{{"tunnels", "Tunnels"}, {"nat", "NAT"}, {"routes", "Routes"}} {
 		if err := a.status.Stages[stage.name].LastError; err != "" {
 			return Gate{Reason: stage.reason, Message: err}
 		}
