@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	auditSoon      = 2 * time.Second // after the start, and again until there is something to ask about
 	auditEvery     = 30 * time.Second
 	auditTime      = 20 * time.Second // after which one is given up
 	auditQuestions = 50               // of one audit, besides what was found before; the others are next
@@ -28,6 +29,8 @@ type Audit struct {
 	Took      time.Duration `json:"took"`
 	Questions int           `json:"questions"` // of the last one
 	Findings  []Finding     `json:"findings,omitempty"`
+	// Beaten: in sentences, what another NAT on the host decides before the backend.
+	Beaten []string `json:"beaten,omitempty"`
 }
 
 // Finding is a packet that leaves otherwise than its policy wants, or perhaps.
@@ -50,8 +53,11 @@ func (f Finding) reason() string {
 }
 
 // problems are those of the findings, one for each policy and reason: what they say is not to change with every audit.
-func (a Audit) problems() []Problem {
+func (a Audit) problems(node string) []Problem {
 	var problems []Problem
+	for _, b := range a.Beaten {
+		problems = append(problems, Problem{Object: "Node/" + node, Reason: "BackendBeaten", Message: b + ": use --nat-backend nftables, or remove the other"})
+	}
 	for _, f := range a.Findings {
 		p := Problem{
 			Object: "EgressPolicy/" + f.Policy, Reason: f.reason(),
@@ -69,6 +75,8 @@ type Auditor struct {
 	Agent *Agent
 	// Ask answers each question.
 	Ask func(ctx context.Context, questions []audit.Question) []audit.Answer
+	// Beaten tells what another NAT on the host decides before the backend; nil: the backend always decides first.
+	Beaten func(ctx context.Context) ([]string, error)
 
 	round int
 	found []Finding
@@ -76,20 +84,22 @@ type Auditor struct {
 
 // Run audits until ctx ends. It begins when the first policies are in force.
 func (a *Auditor) Run(ctx context.Context) error {
-	for {
+	for next := auditSoon; ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(auditEvery):
+		case <-time.After(next):
 		}
-		a.audit(ctx, a.Agent.Status())
+		if a.audit(ctx, a.Agent.Status()) {
+			next = auditEvery
+		}
 	}
 }
 
-// audit asks once, if the policies of the status are in force.
-func (a *Auditor) audit(ctx context.Context, s Status) {
+// audit asks once, if the policies of the status are in force, and tells whether they were.
+func (a *Auditor) audit(ctx context.Context, s Status) bool {
 	if !s.Synced || s.Stages["nat"].Runs == 0 || s.Stages["nat"].LastError != "" {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditTime)
 	defer cancel()
@@ -102,7 +112,7 @@ func (a *Auditor) audit(ctx context.Context, s Status) {
 	began := time.Now()
 	answers := a.Ask(ctx, questions)
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return // the agent stops
+		return false // the agent stops
 	}
 	a.found = nil
 	for i, sample := range samples {
@@ -113,7 +123,19 @@ func (a *Auditor) audit(ctx context.Context, s Status) {
 	slices.SortStableFunc(a.found, func(x, y Finding) int {
 		return cmp.Or(strings.Compare(x.Policy, y.Policy), x.Pod.Compare(y.Pod), x.Destination.Compare(y.Destination))
 	})
-	a.Agent.audited(Audit{Questions: len(questions), Took: time.Since(began), Findings: a.found})
+	a.Agent.audited(Audit{Questions: len(questions), Took: time.Since(began), Findings: a.found, Beaten: a.beaten(ctx)})
+	return true
+}
+
+func (a *Auditor) beaten(ctx context.Context) []string {
+	if a.Beaten == nil {
+		return nil
+	}
+	beaten, err := a.Beaten(ctx)
+	if err != nil {
+		return []string{fmt.Sprintf("it cannot be told whether another NAT decides before the backend (%v)", err)}
+	}
+	return beaten
 }
 
 // audited publishes an audit.
@@ -124,6 +146,11 @@ func (a *Agent) audited(done Audit) {
 	for _, f := range done.Findings {
 		if !slices.ContainsFunc(a.status.Audit.Findings, func(g Finding) bool { return g.Policy == f.Policy && g.reason() == f.reason() }) {
 			a.Log.Warn("source address", "policy", f.Policy, "pod", f.Pod, "destination", f.Destination, "want", f.Want, "got", f.Got, "rule", f.Rule)
+		}
+	}
+	for _, b := range done.Beaten {
+		if !slices.Contains(a.status.Audit.Beaten, b) {
+			a.Log.Warn("another NAT decides before the backend", "what", b)
 		}
 	}
 	a.status.Audit = done

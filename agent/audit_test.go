@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -52,7 +53,7 @@ func TestAuditFindsWhatChangesASource(t *testing.T) {
 	for range 4 { // the destinations take turns; what was found is asked again each time
 		auditor.audit(t.Context(), a.status)
 	}
-	problems := a.status.Audit.problems()
+	problems := a.status.Audit.problems("n1")
 	if len(a.status.Audit.Findings) != 1 || len(problems) != 1 || a.status.Audit.Runs != 4 {
 		t.Fatalf("got %+v, problems %v", a.status.Audit, problems)
 	}
@@ -65,6 +66,32 @@ func TestAuditFindsWhatChangesASource(t *testing.T) {
 	auditor.audit(t.Context(), a.status)
 	if f := a.status.Audit.Findings; len(f) != 1 || f[0].Policy != "rest" || f[0].Want != nat.SourceNode {
 		t.Errorf("after flannel has gone: %+v", f)
+	}
+}
+
+func TestAuditSaysThatTheBackendIsBeaten(t *testing.T) {
+	a := auditedAgent(nat.Policy{Name: "registries", Source: nat.SourcePod})
+	a.Node = "n1"
+	for _, test := range []struct {
+		beaten []string
+		err    error
+		want   string
+	}{
+		{},
+		{[]string{"what 10.244.1.2 sends to 10.1.0.1 is decided before iptables-nft, by table ip flannel"}, nil,
+			"Node/n1: BackendBeaten: what 10.244.1.2 sends to 10.1.0.1 is decided before iptables-nft, by table ip flannel: use --nat-backend nftables, or remove the other"},
+		{nil, errors.New("the rules are not in force"),
+			"Node/n1: BackendBeaten: it cannot be told whether another NAT decides before the backend (the rules are not in force): use --nat-backend nftables, or remove the other"},
+	} {
+		auditor := &Auditor{Agent: a, Ask: (&auditedHost{}).ask, Beaten: func(context.Context) ([]string, error) { return test.beaten, test.err }}
+		auditor.audit(t.Context(), a.status)
+		var got string
+		for _, p := range a.status.Audit.problems(a.Node) {
+			got += p.String()
+		}
+		if got != test.want {
+			t.Errorf("got  %q\nwant %q", got, test.want)
+		}
 	}
 }
 

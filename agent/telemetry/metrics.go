@@ -41,6 +41,7 @@ var (
 	sourceErrors = desc("source_errors_total", "Number of problems met in the source, each once for each time its file was read.")
 	problems     = desc("problems", "Number of objects, or parts of them, that are not in force for a reason.", "reason")
 	auditFound   = desc("source_audit_findings", "Number of samples of pod traffic that leave with another source than their policy wants (changed), or of which that cannot be told (unknown).", "kind")
+	auditBeaten  = desc("nat_backend_beaten", "Number of samples of pod traffic whose source another NAT on the host decides before the backend in use.")
 	auditRuns    = desc("source_audit_runs_total", "Number of audits of source addresses.")
 	auditTime    = desc("source_audit_timestamp_seconds", "When source addresses were last audited, in seconds since 1970; 0: never.")
 	auditTook    = desc("source_audit_duration_seconds", "How long the last audit of source addresses took, in seconds.")
@@ -120,6 +121,7 @@ func audit(a agent.Audit, gauge func(*prometheus.Desc, float64, ...string)) {
 	}
 	gauge(auditFound, float64(len(a.Findings)-unknown), "changed")
 	gauge(auditFound, float64(unknown), "unknown")
+	gauge(auditBeaten, float64(len(a.Beaten)))
 	gauge(auditTime, checked)
 	gauge(auditTook, a.Took.Seconds())
 }

@@ -90,6 +90,14 @@ func (s *sources) Apply(ctx context.Context, plan nat.Plan) (nat.Result, error) 
 	return result, nil
 }
 
+// beaten is how the backend knows whether another NAT decides before it; nil: none ever does.
+func (s *sources) beaten() func(context.Context) ([]string, error) {
+	if b, ok := s.backend.(*iptables.Backend); ok {
+		return b.Beaten
+	}
+	return nil
+}
+
 func checkBackend(choice string) error {
 	switch choice {
 	case autoBackend, nftablesBackend, iptablesBackend:

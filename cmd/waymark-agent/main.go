@@ -190,7 +190,7 @@ func run(ctx context.Context, o options) error {
 	if metrics != nil {
 		group.Go(func() error { return shows.ServeMetrics(ctx, metrics) })
 	}
-	group.Go(func() error { return (&agent.Auditor{Agent: a, Ask: host.AskAll}).Run(ctx) })
+	group.Go(func() error { return (&agent.Auditor{Agent: a, Ask: host.AskAll, Beaten: sources.beaten()}).Run(ctx) })
 	group.Go(func() error { return (&agent.PortCounter{Agent: a, Usage: conntrack.Usage}).Run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
 	if err := group.Wait(); !errors.Is(err, context.Canceled) {
