@@ -32,6 +32,12 @@ func TestEgressGateways(t *testing.T) {
 	l.Settled(t, 2)
 	for _, n := range l.Nodes {
 		l.WantSources(t, n, "198.51.100.7", "2001:db8:51::7")
+		for _, c := range []struct{ pod, to, want string }{{n.Pod4, egresslab.Partner4, "198.51.100.7"}, {n.Pod6, egresslab.Partner6, "2001:db8:51::7"}} {
+			out, err := n.NS.Try(program(t, "waymark"), "check", "source", "--run-dir", n.RunDir, "--pod", c.pod, "--to", c.to)
+			if err != nil || !strings.Contains(out, c.want) {
+				t.Errorf("check source on %s: %v\n%s", n.Name, err, out)
+			}
+		}
 	}
 }
 
