@@ -47,6 +47,9 @@ type Choice struct {
 	Final bool `json:"final,omitempty"`
 	// Returned: it was chosen although it had just returned, like all that were alive.
 	Returned bool `json:"returned,omitempty"`
+	// Lost is the gateway that the first of the failovers left. It comes back as one that has returned; if it does not, this
+	// node alone had lost it, and all others have kept to it.
+	Lost string `json:"lost,omitempty"`
 	// Failovers counts the changes that nobody had planned, Outage is that of all of them together.
 	Failovers int64         `json:"failovers,omitempty"`
 	Outage    time.Duration `json:"outage,omitempty"`
@@ -54,22 +57,29 @@ type Choice struct {
 
 // choose picks the owner of an address. All nodes that see the same pick the same: the first of the list that is alive, rather
 // one that has not just returned. Once every gateway's health has been known, the choice stays while nothing speaks against
-// it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew.
+// it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew. A gateway that
+// was lost and has not been away has not lost the address either.
 func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.EgressOwner) Health) Choice {
 	choice := before
-	choice.Gateway, choice.Term, choice.Final, choice.Returned = "", list.Term, true, false
+	choice.Gateway, choice.Lost, choice.Term, choice.Final, choice.Returned = "", "", list.Term, true, false
+	same := before.Term == list.Term
 	best := len(preferences)
 	for _, g := range list.Gateways {
 		h := health(g)
+		stays := g.Node == before.Gateway && before.Final && same
+		if g.Node == before.Lost && same && h != Returned || stays && before.Lost == "" && h == Dead {
+			choice.Lost = g.Node
+		}
 		rank := slices.IndexFunc(preferences, func(fits func(bool, Health) bool) bool { return fits(g.Leaving, h) })
 		if rank < 0 {
 			continue
 		}
 		choice.Final = choice.Final && (h != Presumed || g.Leaving)
-		stays := g.Node == before.Gateway && before.Final && before.Term == list.Term
 		// After none was alive the last one goes on, if it has not been away itself: it was this node that was cut off.
-		resumes := before.Gateway == "" && g.Node == before.Before && before.Term == list.Term && h != Returned
+		resumes := before.Gateway == "" && g.Node == before.Before && same && h != Returned
 		switch {
+		case g.Node == choice.Lost && h == Alive && !g.Leaving:
+			rank = -2
 		case stays && !g.Leaving && (h != Returned || before.Returned), resumes && !g.Leaving:
 			rank = -1
 		case stays && g.Leaving:
@@ -80,7 +90,10 @@ func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.Egr
 			best, choice.Gateway, choice.Returned = rank, g.Node, h == Returned
 		}
 	}
-	choice.Final = choice.Final || best == -1
+	choice.Final = choice.Final || best < 0
+	if choice.Gateway == choice.Lost {
+		choice.Lost = ""
+	}
 	return choice
 }
 

@@ -15,8 +15,12 @@ func TestChoose(t *testing.T) {
 		{"the first of the list", "a+b+c+", "a"},
 		{"the next one when it dies", "a+b+c+ axb+c+", "a b"},
 		{"no takeover back", "a+b+c+ axb+c+ a~b+c+ a+b+c+", "a b b b"},
+		{"one that was not away has not lost it", "a+b+c+ axb+c+ a?b+c+ a+b+c+ a+b+c+", "a b b a a"},
+		{"nor has the first of those that were lost", "a+b+c+ axb+c+ axbxc+ axbxcx a?b?c? a?b+c+ a+b+c+", "a b c - c c a"},
+		{"it goes on as one like all others", "a+b+c+ axb+c+ a+b+c+ A+b+c+ a+b+c+", "a b a b b"},
+		{"one that has returned and dies again", "a+b+ axb+ a~b+ a+b+ axb+ a+b+", "a b b b b b"},
 		{"a new term is gone by", "a+b+c+ axb+c+ |a+b+c+", "a b a"},
-		{"the new term's order", "a+b+ axb+ a+b+ |b+a+", "a b b b"},
+		{"the new term's order", "a+b+ axb+ a~b+ |b+a+", "a b b b"},
 		{"presumed while nothing is known", "a?b?c? a+b+c+", "a a"},
 		{"what is presumed is not final", "axb?c? a+b?c? a+b+c+", "b a a"},
 		{"all have just started", "a?b? a~b? a~b~ a+b~ a+b+", "a b a a a"},
@@ -27,9 +31,9 @@ func TestChoose(t *testing.T) {
 		{"a drain to one that has returned", "a+b~c~ A+b~c~ A+b+c~ a+b+c~", "a b b b"},
 		{"a drain of the only one", "a+ A+ Ax", "a a -"},
 		{"none is alive", "a+b+ axbx", "a -"},
-		{"the one that was chosen last goes on", "a+b+ axb+ axbx a?b? a+b+", "a b - b b"},
+		{"the one that was chosen last goes on", "a+b+ axb+ axbx a?b? a~b+", "a b - b b"},
 		{"but not if it was away itself", "a+b+ axb+ axbx a~b~", "a b - a"},
-		{"sessions begin anew", "a+b+ axb+ a?b? a+b+", "a b b b"},
+		{"sessions begin anew", "a+b+ axb+ a?b? a~b+", "a b b b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var choice Choice

@@ -217,8 +217,10 @@ func (u *use) choose(f EgressFacts) {
 	u.choice = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {
 		u.choice.Since, u.choice.Before = f.Now, cmp.Or(before.Gateway, before.Before)
-		leaves := slices.ContainsFunc(u.states, func(g GatewayState) bool { return g.Node == before.Gateway && g.Leaving })
-		if before.Final && before.Gateway != "" && before.Term == u.Term && !leaves {
+		failed := slices.ContainsFunc(u.states, func(g GatewayState) bool {
+			return g.Node == before.Gateway && !g.Leaving && g.Health >= Returned
+		})
+		if before.Final && before.Term == u.Term && failed {
 			u.choice.Failovers++
 		}
 	}

@@ -62,7 +62,7 @@ func TestFailoversAreCounted(t *testing.T) {
 		t.Errorf("last failover: %+v", f)
 	}
 	want("nothing happens", pass(Dead, Alive), "n3", 1, 650*time.Millisecond)
-	want("it comes back", pass(Alive, Alive), "n3", 1, 650*time.Millisecond)
+	want("it comes back", pass(Returned, Alive), "n3", 1, 650*time.Millisecond)
 	list.Gateways[1].Leaving = true
 	want("the second drains", pass(Alive, Alive), "n2", 1, 650*time.Millisecond)
 	list.Gateways[1].Leaving = false
