@@ -244,8 +244,12 @@ func (s *statements) loops(neighbor *api.MatchSet, asn uint32, allowed uint8) {
 	set := &api.DefinedSet{
 		DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH,
 		Name:        fmt.Sprintf("%s-%d", s.name, len(s.list)),
+		// Of this form GoBGP looks for the number and not for a text, which matters with a hundred thousand paths.
+		List: []string{fmt.Sprintf("_%d_", asn)},
+	}
+	if allowed > 0 {
 		// An underscore is what may stand between two ASNs. It takes the blank, so the next one may begin at once.
-		List: []string{fmt.Sprintf("_%d_((.*_)?%d_){%d}", asn, asn, allowed)},
+		set.List = []string{fmt.Sprintf("_%d_((.*_)?%d_){%d}", asn, asn, allowed)}
 	}
 	s.sets = append(s.sets, set)
 	s.add(&api.Conditions{NeighborSet: neighbor, AsPathSet: &api.MatchSet{Type: api.MatchSet_TYPE_ANY, Name: set.Name}}, reject)
