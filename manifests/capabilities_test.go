@@ -42,7 +42,7 @@ apiVersion: v1
 kind: Node
 metadata: {name: node-1}
 spec: {podCIDRs: [10.244.1.0/24]}
-status: {addresses: [{type: InternalIP, address: 198.18.0.2}]}
+status: {addresses: [{type: InternalIP, address: 198.18.0.2}, {type: InternalIP, address: "2001:db8::2"}]}
 ---
 apiVersion: v1
 kind: Secret
@@ -72,6 +72,11 @@ apiVersion: waymark.io/v1alpha1
 kind: EgressPolicy
 metadata: {name: all}
 spec: {destinations: [192.0.2.0/24], source: Pod}
+---
+apiVersion: waymark.io/v1alpha1
+kind: EgressPolicy
+metadata: {name: bank}
+spec: {destinations: [203.0.113.0/24], source: Gateway, gateway: {addresses: [198.18.0.3, "2001:db8::3"]}}
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +101,7 @@ spec: {destinations: [192.0.2.0/24], source: Pod}
 		if want := "peer says AS 64700, configured 64701"; s.Peers[1].LastError != want {
 			return fmt.Errorf("the stranger's reason is %q, want %q", s.Peers[1].LastError, want)
 		}
-		if s.Routes.Installed != 1 || len(s.Announced) != 1 || !s.Ready {
+		if s.Routes.Installed != 1 || len(s.Announced) != 3 || !s.Ready || len(s.Egress) != 2 || !s.Egress[0].Owns || !s.Egress[1].Owns {
 			return fmt.Errorf("not in force: %+v", s)
 		}
 		return nil

@@ -85,7 +85,7 @@ func TestHelmValues(t *testing.T) {
 		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "containers", "image"), "registry.example.com/waymark:v9"},
 		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "imagePullSecrets"), []any{map[string]any{"name": "registry"}}},
 		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "containers", "args"), []any{
-			"--node=$(NODE_NAME)", "--source=kube", "--metrics-address=[$(HOST_IP)]:9470", "--log-format=json", "--nat-backend=auto", "--gobgp-writable"}},
+			"--node=$(NODE_NAME)", "--source=kube", "--metrics-address=[$(HOST_IP)]:9470", "--log-format=json", "--nat-backend=auto", "--sysctl-dir=/run/sysctl-net", "--gobgp-writable"}},
 		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "containers", "readinessProbe", "httpGet"),
 			map[string]any{"port": int64(9470), "path": "/readyz"}},
 		{field("Deployment/waymark-system/waymark-controller", "spec", "replicas"), int64(3)},

@@ -35,8 +35,8 @@ import (
 )
 
 type options struct {
-	node, source, kubeconfig, runDir, metricsAddress, logFormat, natBackend string
-	withdrawOnExit, gobgpWritable                                           bool
+	node, source, kubeconfig, runDir, sysctlDir, metricsAddress, logFormat, natBackend string
+	withdrawOnExit, gobgpWritable                                                      bool
 }
 
 const usage = `waymark-agent announces this node's pod prefixes by BGP, learns the datacenter's routes into the kernel and keeps the
@@ -54,6 +54,7 @@ func main() {
 	flag.StringVar(&o.source, "source", "", "where the objects come from: `dir:PATH`, a directory of manifests, read again whenever it changes, or kube, the API server of the cluster; required")
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "`file` that says how to reach the API server, with --source kube; empty: as a pod of the cluster")
 	flag.StringVar(&o.runDir, "run-dir", "/run/waymark", "`directory` for sockets and for what one agent leaves to the next; made if it is not there")
+	flag.StringVar(&o.sysctlDir, "sysctl-dir", "/proc/sys/net", "`directory` in which settings of tunnels to egress gateways are written: another one in a container, where this one is read-only")
 	flag.StringVar(&o.metricsAddress, "metrics-address", "127.0.0.1:9470", "TCP `address` and port that serve /metrics, /healthz and /readyz; empty: none")
 	flag.StringVar(&o.logFormat, "log-format", "text", "`format` of the log on standard error: text or json")
 	flag.StringVar(&o.natBackend, "nat-backend", autoBackend, "what changes source addresses: `nftables`, iptables, or auto, which is nftables where the kernel and nft can do it, else iptables")
@@ -168,7 +169,7 @@ func run(ctx context.Context, o options) error {
 	}
 	speaker := gobgp.New(log, filepath.Join(o.runDir, "gobgp.sock"), o.gobgpWritable, func() { a.Notify(agent.TriggerBGP) })
 	routes := kernel.New()
-	tunnels := tunnel.New(filepath.Join(o.runDir, "tunnels.json"))
+	tunnels := tunnel.New(filepath.Join(o.runDir, "tunnels.json"), o.sysctlDir)
 	paths := control.NewClient(o.runDir, func() { a.Notify(agent.TriggerPaths) }, log)
 	a.Source, a.Speaker, a.Routes, a.NAT, a.Paths = source, speaker, routes, sources, paths
 	a.Tunnels, a.Forget = tunnels, conntrack.Forget

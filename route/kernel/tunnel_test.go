@@ -16,7 +16,7 @@ import (
 // are no networks of the host, and tunnels that come and go are no reason to read a large table again.
 func TestTunnelsAreApart(t *testing.T) {
 	lab(t)
-	table, tunnels := newTable(t), tunnel.New(t.TempDir()+"/tunnel.json")
+	table, tunnels := newTable(t), tunnel.New(t.TempDir()+"/tunnel.json", "/proc/sys/net")
 	defer tunnels.Close()
 	want := routes{"10.1.0.0/16": r1, "192.0.2.240/32": r1, "2001:db8:1::240/128": r1v6}
 	apply(t, table, want.desired())

@@ -36,7 +36,7 @@ func applyAs(text string) error {
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
 		return err
 	}
-	k := New(os.Getenv(asNode + "_STATE"))
+	k := New(os.Getenv(asNode+"_STATE"), sysctlNet)
 	defer k.Close()
 	_, err := k.Apply(context.Background(), t)
 	return err
@@ -102,7 +102,7 @@ func newLab(t testing.TB, mtu int) *lab {
 		nettest.Self.IP(t, "route add default via "+family[0])
 		l.router.IP(t, "route add "+family[2]+" via "+family[1])
 	}
-	l.kernel = New(l.state)
+	l.kernel = New(l.state, sysctlNet)
 	t.Cleanup(func() {
 		if _, err := l.kernel.Apply(context.Background(), route.Tunnels{}); err != nil {
 			t.Error(err)

@@ -154,11 +154,11 @@ func TestHandOver(t *testing.T) {
 func TestSysctlsSurviveACrash(t *testing.T) {
 	l := newLab(t, 1500)
 	const delay, ndp = "/proc/sys/net/ipv4/neigh/eth0/proxy_delay", "/proc/sys/net/ipv6/conf/eth0/proxy_ndp"
-	if err := write(settings{delay: "40"}); err != nil {
+	if err := (sysctls{dir: sysctlNet}).write(settings{delay: "40"}); err != nil {
 		t.Fatal(err)
 	}
 	l.apply(t, owner())
-	later := New(l.state)
+	later := New(l.state, sysctlNet)
 	defer later.Close()
 	for _, desired := range []route.Tunnels{owner(), {}} {
 		if _, err := later.Apply(t.Context(), desired); err != nil {

@@ -85,7 +85,7 @@ func (p *pass) buildDevices() {
 				continue
 			}
 			p.host.links[name] = link{index: v.Index}
-			p.note(write(quietOn(name)), "keep %s quiet", name)
+			p.note(p.sysctls.write(quietOn(name)), "keep %s quiet", name)
 		}
 		index := p.host.links[name].index
 		at := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: name, Index: index}}
@@ -96,7 +96,7 @@ func (p *pass) buildDevices() {
 			p.note(p.conn.LinkSetHardwareAddr(at, want.mac[:]), "set the MAC address of %s", name)
 		}
 		if loose := differing(looseOn(name)); len(loose) > 0 {
-			p.note(write(loose), "loosen rp_filter of %s", name)
+			p.note(p.sysctls.write(loose), "loosen rp_filter of %s", name)
 		}
 		if !have.addressed {
 			p.note(p.conn.AddrAdd(at, &netlink.Addr{IPNet: ipNet(linkLocal), Scope: unix.RT_SCOPE_LINK}), "add %s to %s", linkLocal, name)

@@ -48,7 +48,7 @@ func owner() route.Tunnels {
 func TestNothingIsLeftBehind(t *testing.T) {
 	for name, sweep := range map[string]func(l *lab) *Kernel{
 		"by who made it":     func(l *lab) *Kernel { return l.kernel },
-		"by a later process": func(l *lab) *Kernel { return New(l.state) },
+		"by a later process": func(l *lab) *Kernel { return New(l.state, sysctlNet) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, 1500)

@@ -14,6 +14,9 @@ import (
 // settings are sysctls by their files, with values as they are read.
 type settings map[string]string
 
+// sysctlNet is where all of them are. In a container it can be read there, and rarely written.
+const sysctlNet = "/proc/sys/net"
+
 // looseOn lets a tunnel bring packets whose replies leave another way (RFC 3704, section 2.4). The sysctl of all devices
 // cannot make it strict again: the larger value counts.
 func looseOn(device string) settings {
@@ -59,16 +62,19 @@ func read(file string) (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-func write(s settings) error {
+// sysctls changes settings, those that are not ours for a time.
+type sysctls struct {
+	file string // of old values
+	dir  string // where sysctlNet may be written
+}
+
+func (s sysctls) write(values settings) error {
 	var errs []error
-	for file, value := range s {
-		errs = append(errs, os.WriteFile(file, []byte(value), 0o644))
+	for file, value := range values {
+		errs = append(errs, os.WriteFile(s.dir+strings.TrimPrefix(file, sysctlNet), []byte(value), 0o644))
 	}
 	return errors.Join(errs...)
 }
-
-// sysctls changes settings that are not ours for a time.
-type sysctls struct{ file string }
 
 // hold makes the settings so, and puts back what it had changed and is not among them. It says how many it has written. A
 // value that is no longer what was written is somebody else's, and stays.
@@ -98,7 +104,7 @@ func (s sysctls) hold(want settings) (int, error) {
 		}
 		delete(old, file)
 	}
-	if err := write(changes); err != nil {
+	if err := s.write(changes); err != nil {
 		return len(changes), err
 	}
 	return len(changes), s.save(before, old)

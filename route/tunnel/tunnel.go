@@ -33,9 +33,9 @@ type Kernel struct {
 }
 
 // New returns a Kernel that has not touched the kernel yet. It remembers in stateFile what sysctls were before it changed
-// them; the file should not outlive the boot.
-func New(stateFile string) *Kernel {
-	return &Kernel{sysctls: sysctls{file: stateFile}, announced: map[proxy]*announcement{}}
+// them; the file should not outlive the boot. It writes them below sysctlDir, which is /proc/sys/net or shows the same.
+func New(stateFile, sysctlDir string) *Kernel {
+	return &Kernel{sysctls: sysctls{file: stateFile, dir: sysctlDir}, announced: map[proxy]*announcement{}}
 }
 
 // Close gives the sockets back. Tunnels stay.
