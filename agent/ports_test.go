@@ -16,7 +16,7 @@ func TestPortsThatRunOut(t *testing.T) {
 	var log bytes.Buffer
 	address, standby := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("198.51.100.8")
 	busy, other := netip.MustParseAddrPort("203.0.113.9:443"), netip.MustParseAddrPort("203.0.113.10:443")
-	w := &world{t: t}
+	w := &world{t: t, instance: "one"}
 	a := &Agent{Log: slog.New(slog.NewTextHandler(&log, nil)), Paths: fakePaths{w}, Speaker: fakeSpeaker{w}, Source: w}
 	a.status.Egress = []EgressState{
 		{Address: address, VNI: 7, Policies: []string{"bank", "shop"}, Ports: 1000},
@@ -61,6 +61,13 @@ func TestPortsThatRunOut(t *testing.T) {
 			t.Errorf("%d ports in use: %d lines in the log, want %d", used, got, step.logs)
 		}
 	}
+
+	// Without BFD nobody knows who is alive.
+	w.instance = ""
+	if i := slices.IndexFunc(a.Status().Problems, func(p Problem) bool { return p.Reason == "NoBFD" }); i < 0 {
+		t.Errorf("without waymark-bfd: %v", a.Status().Problems)
+	}
+	w.instance = "one"
 
 	// No gateway any more: nothing is left over, and the kernel is not asked.
 	a.status.Egress, asked = a.status.Egress[2:3], 0

@@ -44,7 +44,7 @@ type Status struct {
 	BFD       BFDStatus         `json:"bfd"`
 	Problems  []Problem         `json:"problems"`
 	Stages    map[string]Stage  `json:"stages"`
-	Repairs   map[string]uint64 `json:"repairs"` // drift mended, by "nat" and "routes"
+	Repairs   map[string]uint64 `json:"repairs"` // drift mended, by "nat", "routes" and "tunnels"
 	// SourceErrors counts what the source could not read since the start.
 	SourceErrors uint64 `json:"sourceErrors"`
 	// Generations of the objects that Policies come from, by name.
@@ -110,6 +110,10 @@ func (a *Agent) Status() Status {
 	report, _, connected := a.Paths.States()
 	sessions := report.Sessions
 	s.BFD.Connected = connected
+	if len(s.Egress) > 0 && !connected {
+		s.Problems = append(s.Problems, Problem{Object: "Node/" + s.Node, Reason: "NoBFD",
+			Message: "waymark-bfd is not running here: whether egress gateways are alive is not known, and there is no failover"})
+	}
 	s.SourceErrors = a.Source.Errors()
 	s.Peers = nil
 	for _, state := range a.Speaker.Peers() {

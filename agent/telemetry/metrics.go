@@ -89,7 +89,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(kernelRoutes, float64(s.Routes.Installed))
 	gauge(refused, float64(s.Routes.RefusedN))
-	for _, what := range []string{"nat", "routes"} {
+	for _, what := range []string{"nat", "routes", "tunnels"} {
 		counter(repairs, s.Repairs[what], what)
 	}
 	for name, stage := range s.Stages {

@@ -119,7 +119,7 @@ type NodeRoutingStateStatus struct {
 	// +listMapKey=vni
 	// +optional
 	Egress []EgressState `json:"egress,omitempty"`
-	// Repairs of what another program had changed, since the agent started, by what was mended: nat, routes.
+	// Repairs of what another program had changed, since the agent started, by what was mended: nat, routes, tunnels.
 	// +optional
 	Repairs map[string]int64 `json:"repairs,omitempty"`
 	// Problems are everything that should be in force on the node and is not, at most 50.
