@@ -121,10 +121,14 @@ func (d *decision) selected(object string, p *v1alpha1.PodSelection) (pods []net
 	}), true, true
 }
 
-// knownPods are the addresses of which it is known which policies select them: of a pod whose Namespace is.
+// knownPods are the addresses of which it is known which policies select them. If one selects namespaces, the pod's must be
+// known; else the source does not tell Namespaces at all.
 func (d *decision) knownPods() []netip.Addr {
+	byNamespace := slices.ContainsFunc(d.snapshot.Policies, func(p v1alpha1.EgressPolicy) bool {
+		return p.Spec.Pods != nil && !v1alpha1.SelectsAll(p.Spec.Pods.NamespaceSelector)
+	})
 	return d.podAddresses(func(pod *corev1.Pod) bool {
-		return slices.ContainsFunc(d.snapshot.Namespaces, func(n corev1.Namespace) bool { return n.Name == pod.Namespace })
+		return !byNamespace || slices.ContainsFunc(d.snapshot.Namespaces, func(n corev1.Namespace) bool { return n.Name == pod.Namespace })
 	})
 }
 
