@@ -95,7 +95,9 @@ type Agent struct {
 	Routes  Routes
 	Tunnels Tunnels
 	// Forget removes the connections whose mark under the mask is mark, and says how many they were.
-	Forget         func(ctx context.Context, mark, mask uint32) (int, error)
+	Forget func(ctx context.Context, mark, mask uint32) (int, error)
+	// ForgetPods removes the connections that these addresses have opened, and says how many they were.
+	ForgetPods     func(ctx context.Context, pods []netip.Addr) (int, error)
 	NAT            NAT
 	Backend        string // which NAT is
 	Paths          Paths
@@ -117,6 +119,7 @@ type Agent struct {
 	gateways  gateways
 	inherited Remembered          // from the agent before this one
 	marks     map[Way]uint16      // that connections may bear: those planned, and those whose connections are not forgotten yet
+	known     []netip.Addr        // addresses of pods, in force
 	forgot    map[uint16]bool     // marks whose connections are forgotten, because their gateway is dead
 	tunnels   route.Tunnels       // as applied
 	chosen    map[uint32]Choice   // in force

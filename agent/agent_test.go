@@ -180,8 +180,9 @@ func start(t *testing.T, w *world, memory Memory, withdraw bool) (a *Agent, stop
 	w.t = t
 	a = &Agent{
 		Node: "n1", Source: w, Speaker: fakeSpeaker{w}, Routes: fakeRoutes{w}, NAT: fakeNAT{w}, Tunnels: fakeTunnels{w}, Paths: fakePaths{w}, Traffic: fakeTraffic{w},
-		Forget: func(context.Context, uint32, uint32) (int, error) { return 0, nil },
-		Memory: memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
+		Forget:     func(context.Context, uint32, uint32) (int, error) { return 0, nil },
+		ForgetPods: func(context.Context, []netip.Addr) (int, error) { return 0, nil },
+		Memory:     memory, WithdrawOnExit: withdraw, Log: slog.New(slog.DiscardHandler),
 	}
 	a.Notify(TriggerSource)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -93,7 +94,7 @@ func (a *Agent) leadOut(ctx context.Context) error {
 	if err := a.sourceAddresses(ctx); err != nil {
 		return err
 	}
-	err := a.forget(ctx)
+	err := errors.Join(a.forget(ctx), a.forgetPods(ctx))
 	a.countFailovers(time.Now())
 	if goes {
 		err = errors.Join(err, a.lay(ctx, desired))
@@ -175,6 +176,28 @@ func (a *Agent) forgetMark(ctx context.Context, mark uint16) error {
 		}
 		return err
 	})
+}
+
+// forgetPods removes the connections of pods that are gone: the next pod with the address may use the same ports, and would
+// leave with the source of the one before.
+func (a *Agent) forgetPods(ctx context.Context) error {
+	if !a.snapshot.Synced {
+		return nil
+	}
+	gone := slices.DeleteFunc(slices.Clone(a.known), func(pod netip.Addr) bool {
+		_, stays := slices.BinarySearchFunc(a.plan.NAT.Known, pod, netip.Addr.Compare)
+		return stays
+	})
+	if len(gone) > 0 {
+		if err := a.stage("forget", func() error {
+			_, err := a.ForgetPods(ctx, gone)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	a.known = a.plan.NAT.Known
+	return nil
 }
 
 // Failover is a change of gateway because the one before was dead.

@@ -172,7 +172,7 @@ func run(ctx context.Context, o options) error {
 	tunnels := tunnel.New(filepath.Join(o.runDir, "tunnels.json"), o.sysctlDir)
 	paths := control.NewClient(o.runDir, func() { a.Notify(agent.TriggerPaths) }, log)
 	a.Source, a.Speaker, a.Routes, a.NAT, a.Paths = source, speaker, routes, sources, paths
-	a.Tunnels, a.Forget = tunnels, conntrack.Forget
+	a.Tunnels, a.Forget, a.ForgetPods = tunnels, conntrack.Forget, conntrack.ForgetSources
 	a.Backend = sources.Name()
 	a.Traffic = new(nftables.Traffic)
 	shows := &telemetry.Server{Status: a.Status, Learned: speaker.Learned}

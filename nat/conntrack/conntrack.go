@@ -18,6 +18,7 @@ const (
 	get    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1 // IPCTNL_MSG_CT_GET
 	remove = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2 // IPCTNL_MSG_CT_DELETE
 
+	attrTupleOrig  = 1  // CTA_TUPLE_ORIG
 	attrTupleReply = 2  // CTA_TUPLE_REPLY
 	attrStatus     = 3  // CTA_STATUS
 	attrMark       = 8  // CTA_MARK

@@ -170,6 +170,51 @@ func TestForget(t *testing.T) {
 	check("in the end")
 }
 
+func TestForgetSources(t *testing.T) {
+	outside := gateway(t, "th dport 1001 ct mark set 0x00100000")
+	serve(t, outside, outside4+":1001")
+	for _, address := range []string{"192.0.2.3/24", "192.0.2.4/24", "2001:db8::3/64"} {
+		nettest.Run(t, "ip", "addr", "add", address, "dev", "eth0")
+	}
+	open := func(network, from, to string) {
+		t.Helper()
+		dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))}
+		if network == "udp" {
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(from))
+		}
+		var c net.Conn
+		nettest.Eventually(t, 3*time.Second, func() (err error) {
+			c, err = dialer.Dial(network, to)
+			return err
+		})
+		t.Cleanup(func() { c.Close() })
+		if _, err := c.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []string{"192.0.2.3:0", "192.0.2.4:0"} {
+		open("tcp", from, outside4+":1001")
+		open("udp", from, outside4+":1001")
+		open("udp", from, outside4+":1002")
+	}
+	open("udp", "[2001:db8::3]:0", "["+outside6+"]:1001")
+	left := func(from string) int {
+		return strings.Count(nettest.Run(t, "conntrack", "-L", "-f", "ipv4")+nettest.Run(t, "conntrack", "-L", "-f", "ipv6"), " src="+from+" ")
+	}
+	if left("192.0.2.3") != 3 || left("2001:db8::3") != 1 {
+		t.Fatalf("there are %d and %d connections, want 3 and 1", left("192.0.2.3"), left("2001:db8::3"))
+	}
+	gone := []netip.Addr{netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("2001:db8::3"), netip.MustParseAddr("192.0.2.5")}
+	for _, want := range []int{4, 0} {
+		if n, err := ForgetSources(t.Context(), gone); n != want || err != nil {
+			t.Errorf("forgotten: %d, %v; want %d", n, err, want)
+		}
+	}
+	if left("192.0.2.3") != 0 || left("2001:db8::3") != 0 || left("192.0.2.4") != 3 {
+		t.Errorf("left: %d, %d and %d, want 0, 0 and 3", left("192.0.2.3"), left("2001:db8::3"), left("192.0.2.4"))
+	}
+}
+
 // What is forgotten is decided anew: a later packet of a UDP flow gets the source of now.
 func TestForgottenConnectionIsDecidedAnew(t *testing.T) {
 	gateway(t, "udp dport 1001 ct mark set 0x00100000")
@@ -305,9 +350,10 @@ func TestEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, errForget := Forget(ctx, 0x100000, mask)
+	_, errSources := ForgetSources(ctx, nil)
 	_, errUsage := Usage(ctx, nil)
-	if errForget == nil || errUsage == nil {
-		t.Errorf("after the end: %v, %v", errForget, errUsage)
+	if errForget == nil || errSources == nil || errUsage == nil {
+		t.Errorf("after the end: %v, %v, %v", errForget, errSources, errUsage)
 	}
 }
 
@@ -324,6 +370,15 @@ func BenchmarkForget(b *testing.B) {
 		took = append(took, time.Since(begin))
 	}
 	b.ReportMetric(float64(slices.Max(took).Milliseconds()), "ms-most")
+}
+
+func BenchmarkForgetSources(b *testing.B) {
+	fill(b, 100_000)
+	for b.Loop() {
+		if n, err := ForgetSources(b.Context(), []netip.Addr{netip.MustParseAddr("10.99.0.1")}); n != 0 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
 }
 
 func BenchmarkUsage(b *testing.B) {
