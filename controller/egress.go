@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -210,7 +211,9 @@ func (r *egressOwners) write(ctx context.Context, before *v1alpha1.EgressPolicy,
 		if m.Cause == ipam.Departing {
 			kind, reason = corev1.EventTypeNormal, "Moved"
 		}
-		r.events.Eventf(after, nil, kind, reason, "Assign", "%v", m)
+		// Events that differ in nothing but the note are taken for one, and the first note stays.
+		from := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: m.From}}
+		r.events.Eventf(after, from, kind, reason, "Assign "+m.Address.String(), "%v", m)
 	}
 	return nil
 }
