@@ -34,11 +34,22 @@ generate: tools ## deep copies and CustomResourceDefinitions from api/v1alpha1
 .PHONY: test
 test: deps tools build verify ## everything: pure packages, adapters in namespaces, interoperation, stories
 	CGO_ENABLED=1 $(GO) test -race -vet=off -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 2 -timeout 20m $$($(GO) list ./... | grep -Ev '/($(ALONE))(/|$$)')
-	CGO_ENABLED=1 $(GO) test -race -vet=off -p 1 -timeout 20m $$($(GO) list ./... | grep -E '/($(ALONE))(/|$$)')
+	$(RACE) -p 2 $$($(GO) list ./... | grep -Ev '/($(QUIET))(/|$$)')
+	@$(MAKE) --no-print-directory -j 2 -O test-egress test-quiet
 
-# Packages whose tests count packets or milliseconds have the machine to themselves.
-ALONE := bfd|e2e|nat|route
+RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 20m
+
+# Packages whose tests count packets or milliseconds: two at a time, and nothing that compiles beside them.
+QUIET := bfd|e2e|route
+
+# The stories wait most of the time: those of egress gateways are half of it and run beside all others.
+EGRESS := ^Test(Egress|Soak)
+
+.PHONY: test-quiet test-egress
+test-quiet:
+	$(RACE) -p 1 -skip '$(EGRESS)' $$($(GO) list ./... | grep -E '/($(QUIET))(/|$$)')
+test-egress:
+	$(RACE) -run '$(EGRESS)' ./e2e
 
 FUZZTIME ?= 20s
 
