@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/telemetry"
@@ -24,15 +21,10 @@ import (
 // The control plane and the bridge are in the namespace of the test. The router, FRR, has AS 64512 and announces the host's
 // network; the nodes share AS 64513. PodCIDRs are allocated by the controller manager.
 type Cluster struct {
-	*nettest.Kube
-	// T is the test whose cluster it is: what a story starts and the next one needs ends with this test.
-	T            testing.TB
+	*ControlPlane
 	Host, Router nettest.NS
 	FRR          *nettest.FRR
 	Nodes        []*ClusterNode
-	Controllers  [2]*nettest.Process
-
-	controllerConfig string
 }
 
 // ClusterNode is one of its nodes, with one pod.
@@ -42,7 +34,6 @@ type ClusterNode struct {
 	CIDR, PodAddr   string // allocated
 	RunDir          string
 	Agent           *nettest.Process
-	kubeconfig      string
 	podNetworkReady bool
 }
 
@@ -55,7 +46,7 @@ const (
 // Waymark runs yet.
 func NewCluster(t testing.TB, nodes int) *Cluster {
 	t.Helper()
-	c := &Cluster{T: t, Host: nettest.New(t, "host"), Router: nettest.New(t, "router")}
+	c := &Cluster{Host: nettest.New(t, "host"), Router: nettest.New(t, "router")}
 	nettest.Self.IP(t, "link add fabric type bridge")
 	t.Cleanup(func() { _, _ = nettest.Self.Try("ip", "link", "del", "fabric") })
 	nettest.Self.IP(t, "addr add "+kubeAddr+"/24 dev fabric")
@@ -89,20 +80,17 @@ router bgp 64512
  exit-address-family
 exit
 `)
-	c.Kube = nettest.StartKube(t, nettest.Self, kubeAddr)
-	c.install(t)
-	c.StartControllerManager(t, clusterCIDR)
+	c.ControlPlane = NewControlPlane(t, kubeAddr, clusterCIDR)
+	c.describe(t)
 	for _, n := range c.Nodes {
 		c.Register(t, n, "")
 	}
 	return c
 }
 
-// install applies what is shipped, and the objects of this datacenter.
-func (c *Cluster) install(t testing.TB) {
+// describe applies the objects of this datacenter.
+func (c *Cluster) describe(t testing.TB) {
 	t.Helper()
-	c.must(t, "apply", "--server-side", "-k", "../manifests/base")
-	c.must(t, "wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
 	c.Apply(t, `
 apiVersion: waymark.io/v1alpha1
 kind: BGPConfiguration
@@ -130,24 +118,13 @@ spec: {destinationsFrom: DatacenterNetwork, source: Pod}
 `)
 }
 
-func (c *Cluster) must(t testing.TB, args ...string) string {
-	t.Helper()
-	out, err := c.Kubectl(args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 // Register makes the Node object, waits for its PodCIDR, unless spec has one, and connects its pod as a CNI plugin would, with a rule that
 // masquerades it.
 func (c *Cluster) Register(t testing.TB, n *ClusterNode, spec string) {
 	t.Helper()
-	c.Apply(t, "apiVersion: v1\nkind: Node\nmetadata: {name: "+n.Name+", labels: {kubernetes.io/os: linux}}\nspec: {"+spec+"}\n")
-	c.must(t, "patch", "node", n.Name, "--subresource=status", "--type=merge", "-p",
-		`{"status":{"addresses":[{"type":"InternalIP","address":"`+n.Address+`"}],"conditions":[{"type":"Ready","status":"True","reason":"Test","message":"ready"}]}}`)
+	c.AddNode(t, n.Name, "kubernetes.io/os: linux", "", spec, n.Address)
 	nettest.Eventually(t, 20*time.Second, func() error {
-		node, err := c.node(n.Name)
+		node, err := c.nodeObject(n.Name)
 		if err == nil && node.Spec.PodCIDR == "" {
 			err = fmt.Errorf("node %s has no PodCIDR yet", n.Name)
 		}
@@ -157,14 +134,6 @@ func (c *Cluster) Register(t testing.TB, n *ClusterNode, spec string) {
 		return err
 	})
 	n.connectPod(t)
-}
-
-func (c *Cluster) node(name string) (node corev1.Node, err error) {
-	out, err := c.Kubectl("get", "node", name, "-o", "json")
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &node)
-	}
-	return node, err
 }
 
 func (n *ClusterNode) connectPod(t testing.TB) {
@@ -182,44 +151,10 @@ func (n *ClusterNode) connectPod(t testing.TB) {
 		"add rule ip foreign post ip saddr "+n.CIDR+" ip daddr != "+clusterCIDR+" masquerade")
 }
 
-// StartAgent starts the node's agent with the shipped account, and a token as the kubelet makes it for a pod of the node.
+// StartAgent starts the node's agent with its account.
 func (c *Cluster) StartAgent(t testing.TB, n *ClusterNode) {
 	t.Helper()
-	if n.kubeconfig == "" {
-		c.Apply(t, `
-apiVersion: v1
-kind: Pod
-metadata: {name: waymark-agent-`+n.Name+`, namespace: waymark-system}
-spec:
-  nodeName: `+n.Name+`
-  serviceAccountName: waymark-agent
-  containers: [{name: agent, image: waymark}]
-`)
-		n.kubeconfig = c.Kubeconfig(t, strings.TrimSpace(c.must(t, "create", "token", "waymark-agent", "--namespace=waymark-system",
-			"--bound-object-kind=Pod", "--bound-object-name=waymark-agent-"+n.Name)))
-	}
-	n.Agent = n.NS.Start(t, program(t, "waymark-agent"), "--node", n.Name, "--source", "kube", "--kubeconfig", n.kubeconfig, "--run-dir", n.RunDir)
-}
-
-// StartControllers starts the two replicas with the shipped account, and those again that have ended, as the kubelet would: a
-// leader that has lost its lease ends. The leases are short.
-func (c *Cluster) StartControllers() {
-	c.T.Helper()
-	if c.controllerConfig == "" {
-		c.controllerConfig = c.Kubeconfig(c.T, strings.TrimSpace(c.must(c.T, "create", "token", "waymark-controller", "--namespace=waymark-system")))
-	}
-	for i, replica := range c.Controllers {
-		if replica != nil {
-			select {
-			case <-replica.Done():
-			default:
-				continue
-			}
-		}
-		c.Controllers[i] = nettest.Self.Start(c.T, program(c.T, "waymark-controller"), "--kubeconfig", c.controllerConfig,
-			"--namespace=waymark-system", "--metrics-address", fmt.Sprintf("127.0.0.1:1808%d", 2*i), "--health-address", fmt.Sprintf("127.0.0.1:1808%d", 2*i+1),
-			"--lease-duration=2s", "--renew-deadline=1500ms", "--retry-period=500ms")
-	}
+	n.Agent = n.NS.Start(t, program(t, "waymark-agent"), "--node", n.Name, "--source", "kube", "--kubeconfig", c.AgentConfig(t, n.Name), "--run-dir", n.RunDir)
 }
 
 // Status asks a node's agent.

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -182,14 +181,6 @@ func samePodCIDR(t *testing.T, c *Cluster) {
 	c.must(t, "delete", "node", "twin")
 }
 
-func (c *Cluster) state(node string) (state v1alpha1.NodeRoutingState, err error) {
-	out, err := c.Kubectl("get", "noderoutingstate", node, "-o", "json")
-	if err == nil {
-		err = json.Unmarshal([]byte(out), &state)
-	}
-	return state, err
-}
-
 func drainedNode(t *testing.T, c *Cluster) {
 	n := c.Nodes[1]
 	c.must(t, "label", "node", n.Name, v1alpha1.Drain+"=")
@@ -268,22 +259,6 @@ func upgradedCRDs(t *testing.T, c *Cluster) {
 	if s, err := c.Nodes[0].Status(t); err != nil || len(s.Peers) != 1 || s.Peers[0].Flaps != 0 {
 		t.Errorf("sessions after the upgrade: %+v, %v", s.Peers, err)
 	}
-}
-
-// leader is the replica that leads.
-func (c *Cluster) leader(t *testing.T) (leader *nettest.Process) {
-	t.Helper()
-	nettest.Eventually(t, 30*time.Second, func() error {
-		for i, replica := range c.Controllers {
-			out, err := nettest.Self.Try("curl", "-sS", fmt.Sprintf("http://127.0.0.1:1808%d/metrics", 2*i))
-			if err == nil && strings.Contains(out, `leader_election_master_status{name="waymark-controller"} 1`) {
-				leader = replica
-				return nil
-			}
-		}
-		return fmt.Errorf("no replica leads")
-	})
-	return leader
 }
 
 // killedController kills the replica that leads and wants the other at work within five seconds.
