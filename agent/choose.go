@@ -50,24 +50,31 @@ type Choice struct {
 	// Lost is the gateway that the first of the failovers left. It comes back as one that has returned; if it does not, this
 	// node alone had lost it, and all others have kept to it.
 	Lost string `json:"lost,omitempty"`
+	// Forced: it was made because the one before had failed.
+	Forced bool `json:"forced,omitempty"`
 	// Failovers counts the changes that nobody had planned, Outage is that of all of them together.
 	Failovers int64         `json:"failovers,omitempty"`
 	Outage    time.Duration `json:"outage,omitempty"`
 }
 
+// agreeTime is how long a failover is gone by anew when a gateway that comes before the one chosen turns out to be fit: what
+// one node sees before the failover another sees after it.
+const agreeTime = 5 * time.Second
+
 // choose picks the owner of an address. All nodes that see the same pick the same: the first of the list that is alive, rather
 // one that has not just returned. Once every gateway's health has been known, the choice stays while nothing speaks against
 // it, so that a gateway that comes back does not take over again; only a new term of the list is gone by anew. A gateway that
 // was lost and has not been away has not lost the address either.
-func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.EgressOwner) Health) Choice {
+func choose(list v1alpha1.EgressAddress, before Choice, now time.Time, health func(v1alpha1.EgressOwner) Health) Choice {
 	choice := before
 	choice.Gateway, choice.Lost, choice.Term, choice.Final, choice.Returned = "", "", list.Term, true, false
 	same := before.Term == list.Term
 	best := len(preferences)
 	for _, g := range list.Gateways {
 		h := health(g)
-		stays := g.Node == before.Gateway && before.Final && same
-		if g.Node == before.Lost && same && h != Returned || stays && before.Lost == "" && h == Dead {
+		mine := g.Node == before.Gateway && before.Final && same
+		stays := mine && !(before.Forced && now.Sub(before.Since) < agreeTime)
+		if g.Node == before.Lost && same && h != Returned || mine && before.Lost == "" && h == Dead {
 			choice.Lost = g.Node
 		}
 		rank := slices.IndexFunc(preferences, func(fits func(bool, Health) bool) bool { return fits(g.Leaving, h) })
@@ -82,7 +89,7 @@ func choose(list v1alpha1.EgressAddress, before Choice, health func(v1alpha1.Egr
 			rank = -2
 		case stays && !g.Leaving && (h != Returned || before.Returned), resumes && !g.Leaving:
 			rank = -1
-		case stays && g.Leaving:
+		case mine && g.Leaving:
 		case rank >= best:
 			continue
 		}

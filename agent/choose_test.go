@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
 // TestChoose follows one node through what it sees of the gateways a, b and c: "+" alive, "?" presumed, "~" returned, "x"
-// dead; a capital letter is a gateway that is leaving; "|" is a new term, in whose list the order is that of the letters.
+// dead; a capital letter is a gateway that is leaving; "|" is a new term, in whose list the order is that of the letters; "."
+// comes at once, all others ten seconds later.
 func TestChoose(t *testing.T) {
 	for _, test := range []struct{ name, sees, chooses string }{
 		{"the first of the list", "a+b+c+", "a"},
@@ -18,6 +20,9 @@ func TestChoose(t *testing.T) {
 		{"one that was not away has not lost it", "a+b+c+ axb+c+ a?b+c+ a+b+c+ a+b+c+", "a b b a a"},
 		{"nor has the first of those that were lost", "a+b+c+ axb+c+ axbxc+ axbxcx a?b?c? a?b+c+ a+b+c+", "a b c - c c a"},
 		{"it goes on as one like all others", "a+b+c+ axb+c+ a+b+c+ A+b+c+ a+b+c+", "a b a b b"},
+		{"after a failover they still agree", "a~b+c+ a~b+cx .a+b+cx a+b+c~", "b b b b"},
+		{"what others saw earlier", "c+a~b+ cxa~b+ .cxa+b+ c~a+b+ .c~axb+ .c~a~b+", "c b a a b b"},
+		{"what comes too late", "c+a~b+ cxa~b+ cxa+b+", "c b b"},
 		{"one that has returned and dies again", "a+b+ axb+ a~b+ a+b+ axb+ a+b+", "a b b b b b"},
 		{"a new term is gone by", "a+b+c+ axb+c+ |a+b+c+", "a b a"},
 		{"the new term's order", "a+b+ axb+ a~b+ |b+a+", "a b b b"},
@@ -38,10 +43,14 @@ func TestChoose(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var choice Choice
 			var got []string
-			term := int64(1)
+			term, now := int64(1), time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
 			for sight := range strings.FieldsSeq(test.sees) {
 				if rest, ok := strings.CutPrefix(sight, "|"); ok {
 					term, sight = term+1, rest
+				}
+				now = now.Add(2 * agreeTime)
+				if rest, ok := strings.CutPrefix(sight, "."); ok {
+					now, sight = now.Add(1-2*agreeTime), rest
 				}
 				list := v1alpha1.EgressAddress{Term: term}
 				healths := map[string]Health{}
@@ -50,12 +59,12 @@ func TestChoose(t *testing.T) {
 					healths[name] = map[byte]Health{'+': Alive, '?': Presumed, '~': Returned, 'x': Dead}[sight[i+1]]
 					list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: name, Leaving: name != sight[i:i+1]})
 				}
-				before := choice.Gateway
-				next := choose(list, choice, func(g v1alpha1.EgressOwner) Health { return healths[g.Node] })
-				if next.Gateway != before && before != "" {
-					next.Before = before
+				u := use{EgressAddress: list}
+				for _, g := range list.Gateways {
+					u.states = append(u.states, GatewayState{Node: g.Node, Health: healths[g.Node], Leaving: g.Leaving})
 				}
-				choice = next
+				u.choose(EgressFacts{Choices: map[uint32]Choice{0: choice}, Now: now})
+				choice = u.choice
 				got = append(got, map[bool]string{true: "-", false: choice.Gateway}[choice.Gateway == ""])
 			}
 			if chose := fmt.Sprint(strings.Join(got, " ")); chose != test.chooses {

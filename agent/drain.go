@@ -41,6 +41,7 @@ func (a *Agent) drain(ctx context.Context, announced []netip.Prefix) {
 		if a.draining.Phase != "" {
 			a.Log.Info("drain is over: announcing again")
 			a.draining = draining{}
+			a.gateways.returned = true // what this node owned the others have been given
 			a.stopCounting(ctx)
 		}
 		return

@@ -214,13 +214,14 @@ func (u *use) choose(f EgressFacts) {
 		health[g.Node] = g.Health
 		list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: g.Node, Leaving: g.Leaving})
 	}
-	u.choice = choose(list, before, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
+	u.choice = choose(list, before, f.Now, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {
 		u.choice.Since, u.choice.Before = f.Now, cmp.Or(before.Gateway, before.Before)
 		failed := slices.ContainsFunc(u.states, func(g GatewayState) bool {
 			return g.Node == before.Gateway && !g.Leaving && g.Health >= Returned
 		})
-		if before.Final && before.Term == u.Term && failed {
+		u.choice.Forced = before.Final && before.Term == u.Term && failed
+		if u.choice.Forced {
 			u.choice.Failovers++
 		}
 	}

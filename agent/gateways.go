@@ -38,7 +38,7 @@ type gateways struct {
 	resumed   bool   // there was one, on this boot
 	instance  string // of waymark-bfd; empty: not met yet
 	lost      time.Time
-	returned  bool // others may have taken over what this node owned
+	returned  bool // others may have taken over what this node owned, or have been given it
 	company   bool // somebody was there, at some time
 	lonely    time.Time
 	rejoined  time.Time     // when it had company again
@@ -173,14 +173,13 @@ func (g *gateways) self(now time.Time) Health {
 }
 
 // settle clears the mark of one who has returned, when it does not matter any more: it owns something again because nobody
-// else did, all have had the time to see that, and it comes after the owner in the other lists (else those who do not know
-// of it yet when that owner dies would choose another one than those who do); or the lists have been ordered anew, with
-// somebody else first in each. It returns when to ask again; 0: not before something else changes.
+// else did, and all have had the time to see that; or the lists have been ordered anew, with somebody else first in each. It
+// returns when to ask again; 0: not before something else changes.
 func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordered bool) (again time.Duration) {
 	if !g.returned || g.instance == "" || g.isolated(now) || !g.lost.IsZero() {
 		return 0
 	}
-	owns, first, precedes, long := false, false, false, time.Duration(0)
+	owns, first, long := false, false, time.Duration(0)
 	for _, s := range plan.States {
 		if s.Gateway == node {
 			owns, long = true, max(long, now.Sub(s.Since))
@@ -188,19 +187,15 @@ func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordere
 				long = settleTime // there was nobody else to choose
 			}
 		}
-		place := func(node string) int {
-			return slices.IndexFunc(s.Gateways, func(o GatewayState) bool { return o.Node == node })
-		}
-		precedes = precedes || place(node) >= 0 && place(node) < place(s.Gateway)
 		first = first || len(s.Gateways) > 0 && s.Gateways[0].Node == node
 		if !s.Final {
 			return 0
 		}
 	}
 	switch {
-	case owns && !precedes && long < settleTime:
+	case owns && long < settleTime:
 		return settleTime - long
-	case owns && !precedes, reordered && !first:
+	case owns, reordered && !first:
 		g.returned = false
 		return time.Nanosecond
 	}
