@@ -73,8 +73,7 @@ func New(t testing.TB, programs string) *Lab {
 			nettest.Join(t, n.NS, "cni0", []string{n.network4 + ".1/24", n.network6 + "::1/64"}, n.Pod, "eth0", []string{n.Pod4 + "/24", n.Pod6 + "/64"})
 			n.Pod.IP(t, "route add default via "+n.network4+".1")
 			n.Pod.IP(t, "route add default via "+n.network6+"::1")
-			n.NS.Run(t, "nft", fmt.Sprintf("table inet foreign { chain post { type nat hook postrouting priority srcnat; "+
-				"ip saddr %s.0/24 ip daddr != 10.244.0.0/16 masquerade; ip6 saddr %s::/64 ip6 daddr != fd44::/48 masquerade; }; }", n.network4, n.network6))
+			n.Masquerade(t)
 			fmt.Fprintf(&neighbors, " neighbor %[1]s remote-as 64513\n neighbor %[1]s timers connect 1\n neighbor %[1]s bfd 3 200 200\n", n.Address)
 			fmt.Fprintf(&activate, "  neighbor %s activate\n", n.Address)
 			l.Nodes = append(l.Nodes, n)

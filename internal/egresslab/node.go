@@ -29,6 +29,14 @@ func (l *Lab) Write(t testing.TB, name, text string) {
 	}
 }
 
+// Remove takes a manifest out of the directory.
+func (l *Lab) Remove(t testing.TB, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(l.Manifests, name)); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+}
+
 // Describe writes the Node objects. Each has the number of its network as a label; gateways bear theirs, and a drain label
 // where asked.
 func (l *Lab) Describe(t testing.TB, gateways string, draining ...string) {
@@ -133,7 +141,7 @@ func (l *Lab) Settled(t testing.TB, addresses int) {
 	t.Helper()
 	nettest.Eventually(t, 60*time.Second, func() error {
 		for _, n := range l.Nodes {
-			if err := n.settled(t, addresses); err != nil {
+			if err := n.Settled(t, addresses); err != nil {
 				return fmt.Errorf("node %s: %w", n.Name, err)
 			}
 		}
@@ -141,7 +149,8 @@ func (l *Lab) Settled(t testing.TB, addresses int) {
 	})
 }
 
-func (n *Node) settled(t testing.TB, addresses int) error {
+// Settled says what the node still lacks, if it does.
+func (n *Node) Settled(t testing.TB, addresses int) error {
 	s, err := n.Status(t)
 	switch {
 	case err != nil:
@@ -162,6 +171,13 @@ func (n *Node) settled(t testing.TB, addresses int) error {
 		}
 	}
 	return nil
+}
+
+// Masquerade installs what CNI plugins do: what the node's pods send out of the cluster leaves with the node's address.
+func (n *Node) Masquerade(t testing.TB) {
+	t.Helper()
+	n.NS.Run(t, "nft", fmt.Sprintf("table inet foreign { chain post { type nat hook postrouting priority srcnat; "+
+		"ip saddr %s.0/24 ip daddr != 10.244.0.0/16 masquerade; ip6 saddr %s::/64 ip6 daddr != fd44::/48 masquerade; }; }", n.network4, n.network6))
 }
 
 // router is the router's address on the node's network.
@@ -210,6 +226,9 @@ func (n *Node) Owner(t testing.TB, address string) string {
 	}
 	return ""
 }
+
+// Network4 is the PodCIDR.
+func (n *Node) Network4() string { return n.network4 + ".0/24" }
 
 // MAC is the hardware address of a node's interface.
 func (n *Node) MAC(t testing.TB) string {

@@ -1,11 +1,14 @@
 package egresslab
 
 import (
+	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +24,10 @@ type Prober struct {
 	end     chan struct{}
 	once    sync.Once
 	running sync.WaitGroup
-	mu      sync.Mutex
-	probes  []*Probe // in the order of their sending
+
+	mu     sync.Mutex
+	port   uint16   // of the last probe
+	probes []*Probe // in the order of their sending
 }
 
 // Probe is one new connection.
@@ -35,7 +40,7 @@ type Probe struct {
 // every interval.
 func StartProber(t testing.TB, ns nettest.NS, network, to string, interval time.Duration) *Prober {
 	t.Helper()
-	p := &Prober{end: make(chan struct{})}
+	p := &Prober{end: make(chan struct{}), port: uint16(rand.UintN(1 << 16))}
 	p.running.Go(func() { p.run(ns, network, net.JoinHostPort(to, nattest.Port), interval) })
 	t.Cleanup(func() { p.Stop() })
 	return p
@@ -74,7 +79,14 @@ func (p *Prober) run(ns nettest.NS, network, to string, interval time.Duration) 
 
 // ask opens one connection and notes what the other end answers.
 func (p *Prober) ask(probe *Probe, network, to string) {
-	conn, err := net.DialTimeout(network, to, ProbeTimeout)
+	dialer := net.Dialer{Timeout: ProbeTimeout}
+	if network == "udp" {
+		dialer.LocalAddr = &net.UDPAddr{Port: int(p.nextPort())}
+	}
+	conn, err := dialer.Dial(network, to)
+	for ; errors.Is(err, syscall.EADDRINUSE); conn, err = dialer.Dial(network, to) {
+		dialer.LocalAddr = &net.UDPAddr{Port: int(p.nextPort())}
+	}
 	if err != nil {
 		return
 	}
@@ -95,17 +107,27 @@ func (p *Prober) ask(probe *Probe, network, to string) {
 	}
 }
 
-// Take returns the probes whose end is known, and forgets them.
-func (p *Prober) Take() []Probe { return p.take(time.Now().Add(-3 * ProbeTimeout)) }
-
 // Stop ends the probing and returns the probes that were not taken.
 func (p *Prober) Stop() []Probe {
 	p.once.Do(func() { close(p.end) })
 	p.running.Wait()
-	return p.take(time.Now())
+	return p.Take(time.Now())
 }
 
-func (p *Prober) take(until time.Time) []Probe {
+// nextPort is one that was not used for long: with the port of a connection that the kernel has not forgotten, a packet is no
+// new connection.
+func (p *Prober) nextPort() uint16 {
+	const lowest = 10000
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.port++; p.port < lowest {
+		p.port = lowest
+	}
+	return p.port
+}
+
+// Take returns the probes that were sent until then, and forgets them. Each is over after twice ProbeTimeout.
+func (p *Prober) Take(until time.Time) []Probe {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := slices.IndexFunc(p.probes, func(probe *Probe) bool { return probe.Sent.After(until) })
