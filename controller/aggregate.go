@@ -70,10 +70,25 @@ func application(p *v1alpha1.EgressPolicy, states []v1alpha1.NodeRoutingState) (
 		ready.Message = short(fmt.Sprintf("in force on %d of %d nodes, not on %s%s", nodes, int(nodes)+len(missing), few(missing), why))
 	case nodes == 0:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionUnknown, "NoNodes", "no agent has reported yet"
+	case unowned(p) != "":
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, "NoAddress", unowned(p)+": the fallback is in force"
 	default:
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionTrue, "InForce", fmt.Sprintf("in force on %d nodes", nodes)
 	}
 	return nodes, ready
+}
+
+// unowned says what of the addresses that the policy's traffic is to leave with is missing.
+func unowned(p *v1alpha1.EgressPolicy) string {
+	if p.Spec.Source == v1alpha1.SourceGateway && len(p.Status.Addresses) == 0 {
+		return "the policy has no address"
+	}
+	for _, a := range p.Status.Addresses {
+		if len(a.Gateways) == 0 {
+			return strings.TrimSpace("no gateway may own the address " + a.Address)
+		}
+	}
+	return ""
 }
 
 // applied says whether the node has this generation of the policy in force, or a later one that we have not seen yet.

@@ -28,7 +28,7 @@ func (r *statuses) setup(m ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(m).Named("status").
 		Watches(&v1alpha1.NodeRoutingState{}, together(addUpTogether), builder.WithPredicates(changed(sameReport))).
 		Watches(&v1alpha1.BGPPeer{}, together(addUpTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.EgressPolicy{}, together(addUpTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.EgressPolicy{}, together(addUpTogether), builder.WithPredicates(addressesOrSpec)).
 		Complete(r)
 }
 

@@ -56,6 +56,9 @@ spec: {ports: [{port: 80}], externalIPs: [198.51.100.13]}
 			if valid == nil || valid.Status != "False" || valid.Reason != b.reason || !strings.Contains(valid.Message, b.message) {
 				return fmt.Errorf("%s: want %s, %q in %+v", b.name, b.reason, b.message, p.Status)
 			}
+			if !meta.IsStatusConditionFalse(p.Status.Conditions, v1alpha1.ConditionReady) {
+				return fmt.Errorf("%s is Ready: %+v", b.name, p.Status)
+			}
 			return nil
 		})
 		c.told(t, b.name, b.reason, b.message)
