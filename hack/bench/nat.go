@@ -249,8 +249,12 @@ func benchForward(out io.Writer, runs int) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "\tnew connections/s\tof no rules\tpackets/s\tof no rules")
-	fresh := func(r []forwarded) float64 { return measure.Median(measure.Each(r, func(f forwarded) float64 { return f.fresh })) }
-	one := func(r []forwarded) float64 { return measure.Median(measure.Each(r, func(f forwarded) float64 { return f.one })) }
+	fresh := func(r []forwarded) float64 {
+		return measure.Median(measure.Each(r, func(f forwarded) float64 { return f.fresh }))
+	}
+	one := func(r []forwarded) float64 {
+		return measure.Median(measure.Each(r, func(f forwarded) float64 { return f.one }))
+	}
 	for _, k := range kinds {
 		r, none := results[k.name], results[kinds[0].name]
 		fmt.Fprintf(w, "%s\t%.0f\t%s\t%.0f\t%s\n", k.name, fresh(r), percent(fresh(r)/fresh(none)), one(r), percent(one(r)/one(none)))
