@@ -122,6 +122,7 @@ type Agent struct {
 	known     []netip.Addr        // addresses of pods, in force
 	forgot    map[uint16]bool     // marks whose connections are forgotten, because their gateway is dead
 	tunnels   route.Tunnels       // as applied
+	guard     nat.Tunnel          // of the source addresses, while there are tunnels
 	chosen    map[uint32]Choice   // in force
 	failovers map[uint32]Failover // the last of each VNI
 	started   time.Time
@@ -393,15 +394,15 @@ func (a *Agent) speak(ctx context.Context, config bgp.Config) error {
 	return err
 }
 
-func (a *Agent) sourceAddresses(ctx context.Context) error {
-	if a.plan.NAT == nil || !a.snapshot.Synced && len(a.plan.NAT.Policies) == 0 {
+func (a *Agent) sourceAddresses(ctx context.Context, plan *nat.Plan) error {
+	if plan == nil || !a.snapshot.Synced && len(plan.Policies) == 0 {
 		return nil // what an earlier agent left stays until everything has been read
 	}
 	return a.stage("nat", func() error {
 		// The backend runs a program of the system: if that hangs, BGP and routes must not.
 		ctx, cancel := context.WithTimeout(ctx, natTimeout)
 		defer cancel()
-		result, err := a.NAT.Apply(ctx, *a.plan.NAT)
+		result, err := a.NAT.Apply(ctx, *plan)
 		if result.Repaired {
 			a.repaired("nat", 1)
 		}

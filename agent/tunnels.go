@@ -80,7 +80,7 @@ func (a *Agent) handOver(now time.Time) {
 // gateway had is decided anew only when that leads elsewhere.
 func (a *Agent) leadOut(ctx context.Context) error {
 	if a.plan.NAT == nil || a.plan.Egress == nil {
-		return a.sourceAddresses(ctx)
+		return a.sourceAddresses(ctx, a.plan.NAT)
 	}
 	maps.Copy(a.marks, a.plan.Egress.Marks)
 	old, desired := a.tunnels, a.plan.Egress.Tunnels
@@ -91,13 +91,18 @@ func (a *Agent) leadOut(ctx context.Context) error {
 	if err := errors.Join(a.remember(time.Time{}), a.lay(ctx, both)); err != nil {
 		return err
 	}
-	if err := a.sourceAddresses(ctx); err != nil {
+	guarded := *a.plan.NAT
+	if goes && guarded.Tunnel.Prefix == "" {
+		guarded.Tunnel = a.guard // what tunnels bring must not pass as it is while they are there
+	}
+	if err := a.sourceAddresses(ctx, &guarded); err != nil {
 		return err
 	}
+	a.guard = guarded.Tunnel
 	err := errors.Join(a.forget(ctx), a.forgetPods(ctx))
 	a.countFailovers(time.Now())
 	if goes {
-		err = errors.Join(err, a.lay(ctx, desired))
+		err = errors.Join(err, a.lay(ctx, desired), a.sourceAddresses(ctx, a.plan.NAT))
 	}
 	return err
 }

@@ -187,6 +187,35 @@ func noTunnel(t *testing.T, start func() Backend) {
 	}
 }
 
+// noWayOut: what a tunnel brings leaves with the egress address or not at all.
+func noWayOut(t *testing.T, start func() Backend) {
+	l := newGatewayLab(t, start)
+	l.serve(t, via(1, vni4, vni6))
+	for _, c := range []struct{ to, pod string }{{Outside4, Pod4}, {Outside6, Pod6}} {
+		conn, err := Dial(l.Pod, "tcp", "", c.to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Ask(conn); err != nil {
+			t.Fatal(err)
+		}
+		arrived := capture(t, l.Outside, "eth0", "tcp and src host "+c.pod)
+		reset := capture(t, l.nodes[1].NS, "eth0", fmt.Sprintf("udp port %d and src host %s", tunnelPort, l.nodes[0].addr4()))
+		l.nodes[1].Run(t, "conntrack", "-F")
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		conn.Close()
+		some(t, reset)
+		for _, line := range arrived() {
+			t.Errorf("of a connection that the gateway does not know arrived %s", line)
+		}
+	}
+	p := l.plan(1)
+	p.Exits = nil
+	l.apply(t, 1, p)
+	wantNothing(t, l, Outside4)
+	wantNothing(t, l, Outside6)
+}
+
 // wantNothing checks that nothing of the pod's arrives outside, with whatever source.
 func wantNothing(t testing.TB, l *gatewayLab, to string) {
 	t.Helper()

@@ -21,6 +21,7 @@ func GatewaySuite(t *testing.T, start func() Backend) {
 		{"FailoversUnderTraffic", failovers},
 		{"FallbackWithoutAPath", fallback},
 		{"NothingLeavesWithoutItsTunnel", noTunnel},
+		{"NothingLeavesATunnelAsItCame", noWayOut},
 		{"EgressAddressWinsAgainstForeignMasquerade", egressAddressWins},
 		{"ConnectionsFromOutsideAreUntouched", fromOutside},
 		{"ServicesAreDecidedByTheirBackend", services},

@@ -143,6 +143,8 @@ func (r *ruleset) addEarly(f family, t nat.Table, class nat.Class) {
 func (r *ruleset) addForward(f family, exits []nat.Exit, tunnel nat.Tunnel) {
 	c, tunnels := r.chains[f], tunnel.Prefix+"+"
 	c.add(filterForward, "-i %s -o %s -j DROP", tunnels, tunnels)
+	c.add(filterForward, "-i %s -m mark %s -j DROP", tunnels, undecided)                    // its way out has gone
+	c.add(filterForward, "-i %s -m conntrack --ctstate INVALID,UNTRACKED -j DROP", tunnels) // its source could not be changed
 	var addresses []netip.Prefix
 	for _, exit := range exits {
 		switch a := exit.Address; {

@@ -199,6 +199,8 @@ func (r *ruleset) addForward(p nat.Plan) {
 	all := tunnels(p.Tunnel)
 	r.base(forward, knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority)
 	r.rule(forward, "iifname "+all+" oifname "+all+" drop", "never from tunnel to tunnel")
+	r.rule(forward, "iifname "+all+" meta mark & "+ourBits+" == 0 drop", "its way out has gone")
+	r.rule(forward, "iifname "+all+" ct state invalid,untracked drop", "its source could not be changed")
 	for _, f := range families {
 		r.ranges(f.exits(), f, "egress addresses")
 		// The destination of a connection that is known here has been translated by now.
