@@ -51,6 +51,9 @@ func (r *ruleset) addGateways(f family, p nat.Plan, t nat.Table) {
 	if p.Tunnel.Prefix != "" {
 		r.addForward(f, exits, p.Tunnel)
 		c.add(natPostrouting, "-o %s %s", tunnels, identity[f])
+		if len(exits) > 0 { // a tunnel's outer packets bear the mark, too
+			c.add(natPostrouting, "-m mark ! %s -m addrtype --src-type LOCAL -j RETURN", undecided)
+		}
 		for _, exit := range exits {
 			addDeparture(c, f, exit)
 			if a := exit.Address; a.IsValid() && a.Is4() == (f == ipv4) {
