@@ -1,0 +1,141 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// dialect is what a router's language has, and how it is written.
+type dialect struct {
+	name     string
+	comment  string // begins a line that the router ignores; "": there is none
+	names    int    // characters of a route's name or description, or of a comment that takes its place
+	most     int64  // preference
+	tag      bool
+	bfd      bool
+	source   bool // BFD must be told the router's own address
+	track    int  // the greatest number of a track object; 0: it has none
+	vrf      func(string) error
+	declares bool // the text is no list of commands but the whole
+	write    func(b *strings.Builder, routes []Route, remove bool)
+}
+
+const (
+	anyNumber = 1<<32 - 1
+	// Names that are not cut by the dialect are cut to what a node's name may have, and as much as a prefix of it.
+	anyName = 2 * 253
+)
+
+// dialects, each with the limits that its vendor's command reference states.
+var dialects = []dialect{
+	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS)},
+	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR},
+	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS},
+	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS)},
+	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP)},
+	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware)},
+	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos)},
+	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik)},
+	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos)},
+	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr)},
+	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird},
+	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux)},
+	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd)},
+	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON},
+	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV},
+}
+
+// check finds what the dialect cannot express.
+func (d *dialect) check(r *Route) error {
+	switch {
+	case !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6():
+		return errors.New("the prefix is none, or has host bits")
+	case !r.NextHop.IsValid() || r.NextHop.Is4() != r.Prefix.Addr().Is4() || r.NextHop.Zone() != "" || r.NextHop.Is4In6():
+		return errors.New("the next hop is no address of the prefix's family")
+	case r.Preference < 0 || r.Preference > d.most:
+		return fmt.Errorf("preference %d is not in 1..%d", r.Preference, d.most)
+	case r.Tag != 0 && !d.tag:
+		return errors.New("a static route has no tag there")
+	case r.BFD && !d.bfd:
+		return errors.New("a static route has no BFD there, or only for an interface, which is not known here")
+	case r.BFD && d.source && (!r.Source.IsValid() || r.Source.Is4() != r.NextHop.Is4()):
+		return errors.New("BFD must be told an address of the router of the same family: the gateway's address is of the other one")
+	case r.Track != 0 && d.track == 0:
+		return errors.New("a static route cannot depend on a track object by number there")
+	case int(r.Track) > d.track:
+		return fmt.Errorf("track %d is not in 1..%d", r.Track, d.track)
+	case r.Track != 0 && r.BFD:
+		return errors.New("a route depends on BFD or on a track object, not on both")
+	case r.VRF != "":
+		return d.vrf(r.VRF)
+	}
+	return nil
+}
+
+// vrfName wants a name that every dialect with named VRFs takes.
+func vrfName(name string) error {
+	if name != clean(name, 31) {
+		return fmt.Errorf("VRF %q: at most 31 letters, digits and . _ -, letters and digits first", name)
+	}
+	return nil
+}
+
+// rtable wants a routing table of OpenBSD (route(8), option -T).
+func rtable(name string) error {
+	if n, err := strconv.ParseUint(name, 10, 8); err != nil || strconv.FormatUint(n, 10) != name {
+		return fmt.Errorf("VRF %q: it is a routing table there, a number in 0..255", name)
+	}
+	return nil
+}
+
+// each is a dialect in which a route stands for itself.
+func each(one func(b *strings.Builder, r Route, remove bool)) func(*strings.Builder, []Route, bool) {
+	return func(b *strings.Builder, routes []Route, remove bool) {
+		for _, r := range routes {
+			one(b, r, remove)
+		}
+	}
+}
+
+// words writes them with a space before each.
+func words(b *strings.Builder, list ...string) {
+	for _, w := range list {
+		b.WriteByte(' ')
+		b.WriteString(w)
+	}
+}
+
+// number writes a word and a number, unless that is 0. The word may be empty.
+func number[N int64 | uint32 | uint16](b *strings.Builder, word string, n N) {
+	if n == 0 {
+		return
+	}
+	if word != "" {
+		words(b, word)
+	}
+	words(b, strconv.FormatUint(uint64(n), 10))
+}
+
+// text writes a word and a text, unless that is empty.
+func text(b *strings.Builder, word, t string) {
+	if t != "" {
+		words(b, word, t)
+	}
+}
+
+// family is one word for IPv4 and another for IPv6.
+func family(r Route, v4, v6 string) string {
+	if r.NextHop.Is4() {
+		return v4
+	}
+	return v6
+}
+
+// mask is the prefix's length as an address.
+func mask(p netip.Prefix) string {
+	bits := ^uint32(0) << (32 - p.Bits())
+	return netip.AddrFrom4([4]byte{byte(bits >> 24), byte(bits >> 16), byte(bits >> 8), byte(bits)}).String()
+}
