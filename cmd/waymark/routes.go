@@ -34,6 +34,7 @@ func routesCommand() *cobra.Command {
 	}
 	from.flags(cmd)
 	outputFlag(cmd, &output)
+	cmd.AddCommand(routesExportCommand())
 	return cmd
 }
 
