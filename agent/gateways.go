@@ -30,7 +30,7 @@ const (
 type gateways struct {
 	health map[netip.Addr]Health
 	since  map[netip.Addr]time.Time // when BFD saw the last change
-	up     map[netip.Addr]uint64    // failures counted when the session was last up
+	up     map[netip.Addr]uint64    // failures counted when the session was last up, since this node was last cut off
 	detect map[netip.Addr]time.Duration
 
 	started   time.Time
@@ -116,7 +116,7 @@ func (g *gateways) judge(now time.Time, s bfd.Status) {
 	case !wasUp && s.Failures == 0 && age < presumeTime && before != Dead:
 		health = Presumed
 		g.again(presumeTime - age)
-	case rejoining:
+	case rejoining && !wasUp:
 		// It was this node that was cut off. Who of the others is alive it learns one by one, and takes nothing over meanwhile.
 		health = Presumed
 		g.again(presumeTime - now.Sub(g.rejoined))
@@ -135,6 +135,7 @@ func (g *gateways) alone(now time.Time, up int, established bool) {
 	case up > 0:
 		if !g.lonely.IsZero() {
 			g.rejoined = now
+			clear(g.up)
 		}
 		g.company, g.lonely = true, time.Time{}
 	case g.company && g.lonely.IsZero():

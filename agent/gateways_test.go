@@ -98,6 +98,9 @@ func TestCutOffAndBack(t *testing.T) {
 	}
 	c.becomes(bfd.Up, bfd.DiagConcatenatedPath, false)
 	c.want(t, time.Second, Presumed) // it may own something by now
+	c.becomes(bfd.Down, 0, false)    // and dies at once
+	c.want(t, 0, Dead)
+	c.becomes(bfd.Up, bfd.DiagConcatenatedPath, false)
 	c.want(t, presumeTime, Returned)
 }
 
