@@ -7,7 +7,7 @@ import (
 )
 
 // frr writes lines of frr.conf, which vtysh takes too. A route has no name there: it stands in a comment before. BFD for static
-// routes came with FRR 8.5.
+// routes came after FRR 8.4.
 func frr(b *strings.Builder, r Route, remove bool) {
 	if remove {
 		b.WriteString("no ")
