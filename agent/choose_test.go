@@ -73,3 +73,41 @@ func TestChoose(t *testing.T) {
 		})
 	}
 }
+
+// TestPortsOfGateways: without a controller any two gateways of up to four give out different ports; with one the owner and
+// whoever takes over from it, and owners that follow each other.
+func TestPortsOfGateways(t *testing.T) {
+	type part struct{ first, last uint16 }
+	of := func(self, list string, term int64, controlled bool) part {
+		u := use{EgressAddress: v1alpha1.EgressAddress{Term: term}}
+		for _, name := range list {
+			u.states = append(u.states, GatewayState{Node: string(name)})
+		}
+		first, last := u.ports(self, controlled)
+		return part{first, last}
+	}
+	apart := func(what string, parts ...part) {
+		t.Helper()
+		for i, a := range parts {
+			if a.first < firstPort || a.first >= a.last {
+				t.Errorf("%s: ports %d to %d", what, a.first, a.last)
+			}
+			for _, b := range parts[:i] {
+				if a.first <= b.last && b.first <= a.last {
+					t.Errorf("%s: ports %d to %d, and %d to %d", what, a.first, a.last, b.first, b.last)
+				}
+			}
+		}
+	}
+	apart("two", of("a", "ba", 1, false), of("b", "ba", 1, false))
+	apart("three", of("a", "bca", 1, false), of("b", "bca", 1, false), of("c", "bca", 1, false))
+	apart("four", of("a", "bcad", 1, false), of("b", "bcad", 1, false), of("c", "bcad", 1, false), of("d", "bcad", 1, false))
+	apart("one of many", of("e", "abcde", 1, false))
+	for term := range int64(2) {
+		apart("the owner and who takes over", of("b", "bca", term, true), of("c", "bca", term, true))
+		apart("owners that follow each other", of("b", "bca", term, true), of("c", "cba", term+1, true))
+	}
+	if p := of("a", "abc", 1, false); p != (part{firstPort, 21844}) {
+		t.Errorf("the first of three: ports %d to %d", p.first, p.last)
+	}
+}

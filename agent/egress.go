@@ -273,28 +273,26 @@ func (u *use) partner(self string) netip.Addr {
 	return partner
 }
 
-// ports of SNAT. Owners that follow each other use different halves: the peer may still know the connections of the one
-// before. The owner by the list goes by the term, one that has taken over from it by the other half. Without a controller
-// nobody counts terms, and every other gateway by name has the same half.
+// ports of SNAT. Owners that follow each other use different parts: the peer may still know the connections of the one
+// before, and what is handed over to a gateway must not look like a connection of its own. The owner by the list goes by the
+// term, one that has taken over from it by the other half. Without a controller nobody counts terms: each gateway has its
+// part, by name, of at most four.
 func (u *use) ports(self string, controlled bool) (first, last uint16) {
-	const half = (lastPort + 1) / 2
-	odd := u.Term%2 == 1
+	parts, part := 2, int(u.Term%2)
 	if i := slices.IndexFunc(u.states, func(g GatewayState) bool { return !g.Leaving }); i >= 0 && u.states[i].Node != self {
-		odd = !odd
+		part = 1 - part
 	}
 	if !controlled {
-		before := 0
+		parts, part = min(max(len(u.states), 2), 4), 0
 		for _, g := range u.states {
 			if g.Node < self {
-				before++
+				part++
 			}
 		}
-		odd = before%2 == 1
+		part %= parts
 	}
-	if odd {
-		return half, lastPort
-	}
-	return firstPort, half - 1
+	size := (lastPort + 1) / parts
+	return uint16(max(firstPort, part*size)), uint16((part+1)*size - 1)
 }
 
 // tunnels plans what leads to the gateways, and on a gateway out of the tunnels.
