@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/waymark-bgp/waymark/internal/egresslab"
-	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
 // event is something that happens to a node, or to all.
@@ -127,7 +126,7 @@ func (s *soak) foreign(n *egresslab.Node) event {
 
 // sabotage is what nobody should do.
 func (s *soak) sabotage(n *egresslab.Node) event {
-	exposed, lost := effect{exposed: true, lost: soakRepairLimit}, effect{lost: soakRepairLimit}
+	exposed, lost := effect{exposed: true, lost: takenLimit}, effect{lost: takenLimit}
 	first := func(t testing.TB, command ...string) string {
 		t.Helper()
 		line, _, _ := strings.Cut(n.NS.Run(t, command[0], command[1:]...), "\n")
@@ -163,41 +162,4 @@ func (s *soak) sabotage(n *egresslab.Node) event {
 	e := kinds[s.rand.IntN(len(kinds))]
 	e.node = n
 	return e
-}
-
-// ip rule of all families, routes, links, neighbours, nft: what a host has.
-func hostState(t testing.TB, ns nettest.NS) string {
-	t.Helper()
-	var text strings.Builder
-	for _, command := range []string{
-		"ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all", "ip -o link", "ip -o addr",
-		"ip neigh show proxy", "ip -6 neigh show proxy", "nft list ruleset", "ipset list -name",
-		"sysctl -a --pattern proxy_ndp|proxy_delay|rp_filter|proxy_arp",
-	} {
-		words := strings.Fields(command)
-		fmt.Fprintf(&text, "# %s\n%s\n", command, ns.Run(t, words[0], words[1:]...))
-	}
-	return text.String()
-}
-
-func sameState(before, after string) error {
-	lines := map[string]int{}
-	for line := range strings.Lines(before) {
-		lines[line]++
-	}
-	var differ []string
-	for line := range strings.Lines(after) {
-		if lines[line]--; lines[line] < 0 {
-			differ = append(differ, "more: "+line)
-		}
-	}
-	for line, n := range lines {
-		if n > 0 {
-			differ = append(differ, "less: "+line)
-		}
-	}
-	if len(differ) > 0 {
-		return fmt.Errorf("the host differs:\n%s", strings.Join(differ, ""))
-	}
-	return nil
 }

@@ -27,11 +27,13 @@ const (
 	// failoverLimit is how long a pod on a sound node may be without new connections when a gateway has died. `make bench`
 	// measures it; here four nodes, a router and all probers share the machine.
 	failoverLimit = 2 * time.Second
-	// repairLimit of drift_test.go is for what somebody else has taken away; here it is one of many things that go on.
-	soakRepairLimit = 2 * time.Second
+	// takenLimit is how long something may be missing that somebody else has taken away.
+	takenLimit = 2 * time.Second
 	// returnLimit is how long all takes until it is as if nothing had happened: sessions, routes, owners.
 	returnLimit = 40 * time.Second
-	editTime    = 3 * time.Second // until an edited policy is in force everywhere, and nothing of the one before
+	// paceTime is how long BFD sessions that are up take to run at their own pace (RFC 5880, section 6.8.3).
+	paceTime = 2 * time.Second
+	editTime = 3 * time.Second // until an edited policy is in force everywhere, and nothing of the one before
 )
 
 // TestSoak does random things to four nodes, one or two at a time, and watches what pods of all nodes reach with which source
@@ -62,7 +64,7 @@ type soak struct {
 	moving     policy
 	was        policy // before the last edit
 	edited     time.Time
-	before     map[string]string // state of the hosts
+	before     map[string]string // states of the kernels, by node
 	happened   []string
 	measured   map[string][]time.Duration
 }
@@ -71,8 +73,7 @@ type soak struct {
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
 	s := &soak{
-		Lab: newEgressLab(t), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed,
-		before: map[string]string{}, measured: map[string][]time.Duration{},
+		Lab: newEgressLab(t), rand: rand.New(rand.NewPCG(seed, 0)), seed: seed, measured: map[string][]time.Duration{},
 	}
 	for _, address := range soakPartners {
 		s.Partner.IP(t, "addr add "+address+"/24 dev eth0")
@@ -85,15 +86,14 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		n.Start(t, "--source", "dir:"+s.Manifests)
 	}
 	s.settled(t)
-	for _, n := range s.Nodes {
-		s.before[n.Name] = hostState(t, n.NS)
-	}
+	s.before = kernelStates(t, s.Lab)
 	s.Write(t, "policies.yaml", s.policies(10, ""))
 	s.moving = policy{priority: 20, fallback: "Drop", addresses: []string{"198.51.100.8"}}
 	s.Write(t, "moving.yaml", s.moving.yaml(s.Lab))
 	s.settled(t)
 	s.neighbours = s.WatchNeighbours(t)
 	s.watch(t)
+	time.Sleep(paceTime)
 	return s
 }
 
@@ -157,7 +157,7 @@ func (s *soak) step(t *testing.T) {
 	if second := s.event(); s.rand.IntN(4) == 0 && second.node != events[0].node {
 		events = append(events, second)
 	}
-	hold := time.Second + rand2(s.rand, 4*time.Second)
+	hold := time.Second + time.Duration(s.rand.Int64N(int64(4*time.Second)))
 	var names []string
 	for _, e := range events {
 		names = append(names, e.String())
@@ -178,9 +178,10 @@ func (s *soak) step(t *testing.T) {
 	}
 	s.settled(t)
 	ended := time.Now()
+	over := time.After(max(paceTime, 2*egresslab.ProbeTimeout) + 100*time.Millisecond)
 	s.note("all as before after", events, ended.Sub(mended))
 	s.owners(t)
-	time.Sleep(time.Until(ended.Add(2*egresslab.ProbeTimeout + 100*time.Millisecond)))
+	<-over
 	s.judge(t, events, span{began, mended, ended})
 	if t.Failed() {
 		s.fail(t, "see above")
@@ -299,7 +300,5 @@ func (s *soak) leave(t *testing.T) {
 	s.stopWatching()
 	s.Remove(t, "policies.yaml")
 	s.Remove(t, "moving.yaml")
-	for _, n := range s.Nodes {
-		nettest.Eventually(t, 20*time.Second, func() error { return sameState(s.before[n.Name], hostState(t, n.NS)) })
-	}
+	wantStates(t, s.Lab, s.before)
 }

@@ -110,7 +110,7 @@ func (s *soak) judge(t testing.TB, events []event, at span) {
 	if !wrong.IsZero() && exposed {
 		gap := wrong.Sub(at.began)
 		s.note("packets had another source", events, gap)
-		if gap > soakRepairLimit {
+		if gap > takenLimit {
 			t.Errorf("packets had another source for %v", gap)
 		}
 	}
@@ -146,9 +146,10 @@ func (s *soak) judgeLost(t testing.TB, w *watcher, probes []egresslab.Probe, eve
 		s.note(what, events, outage)
 		switch {
 		case sent.Before(at.began.Add(-w.interval)):
-			t.Errorf("%s of %s: no answer at %s, before the event", w.name, w.node.Name, sent.Format(time.StampMicro))
+			t.Errorf("%s of %s: no answer at %s, before the event: %v", w.name, w.node.Name, sent.Format(time.StampMicro), part.probes[i].Err)
 		case !absent && outage > limit:
-			t.Errorf("%s of %s: %s until %v, from %s on; at most %v", w.name, w.node.Name, part.what, outage, sent.Format(time.StampMicro), limit)
+			t.Errorf("%s of %s: %s until %v, from %s on; at most %v: %v",
+				w.name, w.node.Name, part.what, outage, sent.Format(time.StampMicro), limit, part.probes[i].Err)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type Prober struct {
 type Probe struct {
 	Sent   time.Time
 	Source string // empty: no answer in time
+	Err    error  // why there is none
 }
 
 // StartProber starts one in a namespace, over udp or tcp, to an address where nattest.TellSource answers. It asks once in
@@ -65,20 +66,30 @@ func (p *Prober) run(ns nettest.NS, network, to string, interval time.Duration) 
 			case waiting <- probe:
 			default:
 				p.running.Go(func() {
-					_, _ = nattest.Inside(ns, func() (struct{}, error) { // a thread in the namespace, and nothing else fails
+					_, err := nattest.Inside(ns, func() (struct{}, error) {
 						for ; probe != nil; probe = <-waiting {
-							p.ask(probe, network, to)
+							source, err := p.ask(network, to)
+							p.answered(probe, source, err)
 						}
 						return struct{}{}, nil
 					})
+					if err != nil {
+						p.answered(probe, "", err)
+					}
 				})
 			}
 		}
 	}
 }
 
-// ask opens one connection and notes what the other end answers.
-func (p *Prober) ask(probe *Probe, network, to string) {
+func (p *Prober) answered(probe *Probe, source string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	probe.Source, probe.Err = source, err
+}
+
+// ask opens one connection and returns what the other end answers.
+func (p *Prober) ask(network, to string) (string, error) {
 	dialer := net.Dialer{Timeout: ProbeTimeout}
 	if network == "udp" {
 		dialer.LocalAddr = &net.UDPAddr{Port: int(p.nextPort())}
@@ -88,30 +99,22 @@ func (p *Prober) ask(probe *Probe, network, to string) {
 		dialer.LocalAddr = &net.UDPAddr{Port: int(p.nextPort())}
 	}
 	if err != nil {
-		return
+		return "", err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(ProbeTimeout))
+	if err := conn.SetDeadline(time.Now().Add(ProbeTimeout)); err != nil {
+		return "", err
+	}
 	if _, err := conn.Write([]byte("?\n")); err != nil {
-		return
+		return "", err
 	}
 	buffer := make([]byte, 64)
 	n, err := conn.Read(buffer)
 	if err != nil {
-		return
+		return "", err
 	}
-	if addr, err := netip.ParseAddr(strings.TrimSpace(string(buffer[:n]))); err == nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		probe.Source = addr.String()
-	}
-}
-
-// Stop ends the probing and returns the probes that were not taken.
-func (p *Prober) Stop() []Probe {
-	p.once.Do(func() { close(p.end) })
-	p.running.Wait()
-	return p.Take(time.Now())
+	addr, err := netip.ParseAddr(strings.TrimSpace(string(buffer[:n])))
+	return addr.String(), err
 }
 
 // nextPort is one that was not used for long: with the port of a connection that the kernel has not forgotten, a packet is no
@@ -124,6 +127,13 @@ func (p *Prober) nextPort() uint16 {
 		p.port = lowest
 	}
 	return p.port
+}
+
+// Stop ends the probing and returns the probes that were not taken.
+func (p *Prober) Stop() []Probe {
+	p.once.Do(func() { close(p.end) })
+	p.running.Wait()
+	return p.Take(time.Now())
 }
 
 // Take returns the probes that were sent until then, and forgets them. Each is over after twice ProbeTimeout.
