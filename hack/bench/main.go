@@ -1,7 +1,8 @@
 // Bench measures waymark-agent against BIRD, FRR and what the kernel itself takes, all in one run: routes learned into the
 // kernel, the memory and CPU time for it, how fast a change reaches a reflector and how fast a reflector notices that a node
-// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use, and what source
-// addresses cost to apply and to forward by. It runs in network namespaces of its own, as root, after `make build`.
+// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use, how long
+// a failover between such gateways takes, and what source addresses cost to apply and to forward by. It runs in network
+// namespaces of its own, as root, after `make build`.
 package main
 
 import (
@@ -40,6 +41,7 @@ func main() {
 	changes := flag.Int("changes", 200, "how often the Node file changes, for each reflector; 0: never")
 	gateways := flag.Int("gateways", 10, "how often a gateway dies beside one that has sessions with all nodes; 0: never, and no such sessions")
 	deaths := flag.Int("deaths", 10, "how often the node dies, for each reflector; 0: never")
+	failovers := flag.Int("failovers", 50, "how often the active egress gateway dies, in three ways in three networks; 0: never")
 	sources := flag.Int("sources", 5, "how often source addresses are applied and packets forwarded by each; medians are shown; 0: never")
 	flag.Parse()
 	if *runs < 0 || flag.NArg() > 0 {
@@ -47,10 +49,10 @@ func main() {
 		os.Exit(2)
 	}
 	nettest.Isolate()
-	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways, *sources) }))
+	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways, *failovers, *sources) }))
 }
 
-func bench(runs, changes, deaths, gateways, sources int) error {
+func bench(runs, changes, deaths, gateways, failovers, sources int) error {
 	begin := time.Now()
 	fmt.Print(measure.Machine())
 	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all;\n"+
@@ -75,6 +77,10 @@ func bench(runs, changes, deaths, gateways, sources int) error {
 	}
 	verdicts = append(verdicts, v...)
 	if v, err = benchGateway(gateways); err != nil {
+		return err
+	}
+	verdicts = append(verdicts, v...)
+	if v, err = benchFailover(os.Stdout, failovers); err != nil {
 		return err
 	}
 	verdicts = append(verdicts, v...)
