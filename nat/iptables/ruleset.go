@@ -52,6 +52,10 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 		c := r.chains[f]
 		c.add(natPostrouting, "%s", probeRule(f))
 		c.add(natPostrouting, "%s -j RETURN", kubeProxy)
+		if pods := of(f, nat.Ranges(p.Pods)); len(pods) > 0 {
+			// To an endpoint here, which may be the pod itself: in nftables mode kube-proxy masquerades that without a mark.
+			c.add(natPostrouting, "-m conntrack --ctstate DNAT -m set --match-set %s dst -j RETURN", r.sets.add(f, pods))
+		}
 		frame := len(c[natPostrouting])
 		if usesGateways(p, t) {
 			r.addGateways(f, p, t)

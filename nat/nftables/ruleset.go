@@ -34,6 +34,7 @@ func familyOf(a netip.Addr) family {
 }
 
 func (f family) pods() string        { return "pods" + f.number }
+func (f family) local() string       { return "local" + f.number }
 func (f family) egress(i int) string { return fmt.Sprintf("class%d_egress%s", i, f.number) }
 
 // ruleset is what the table is to hold.
@@ -76,6 +77,14 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	}
 	r.base(postrouting, knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority+"-10")
 	r.rule(postrouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
+	// In nftables mode it marks no hairpins, and has no place before this one to masquerade them at.
+	for _, f := range families {
+		r.ranges(f.local(), f, "pods of this node")
+		r.rule(postrouting, "ct status dnat "+f.word+" daddr @"+f.local()+" return", "to an endpoint here, it may be the pod itself")
+	}
+	for _, pods := range nat.Ranges(p.Pods) {
+		r.element(familyOf(pods.First).local(), pods, "")
+	}
 	if usesGateways(p, t) {
 		r.addGateways(p, t)
 	}
