@@ -94,7 +94,9 @@ func choose(list v1alpha1.EgressAddress, before Choice, now time.Time, health fu
 			continue
 		}
 		if rank <= best {
-			best, choice.Gateway, choice.Returned = rank, g.Node, h == Returned
+			best, choice.Gateway = rank, g.Node
+			// While sessions begin anew it is not known what the gateway says of itself.
+			choice.Returned = h == Returned || h == Presumed && mine && before.Returned
 		}
 	}
 	choice.Final = choice.Final || best < 0

@@ -38,6 +38,7 @@ func TestChoose(t *testing.T) {
 		{"none is alive", "a+b+ axbx", "a -"},
 		{"the one that was chosen last goes on", "a+b+ axb+ axbx a?b? a~b+", "a b - b b"},
 		{"but not if it was away itself", "a+b+ axb+ axbx a~b~", "a b - a"},
+		{"sessions begin anew with one that was chosen as returned", "a~b~ a~b+ a?b? a~b+", "a a a a"},
 		{"sessions begin anew", "a+b+ axb+ a?b? a~b+", "a b b b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

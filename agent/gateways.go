@@ -22,6 +22,8 @@ const (
 	// lost connection for nothing but a replacement of both.
 	bfdPatience  = 5 * time.Second
 	bfdLossGrace = 300 * time.Millisecond
+	// meetTime is how long a node has had company before it can lose it.
+	meetTime = time.Second
 	// settleTime is how long a node that has returned owns an address before it is like all others: they choose by then.
 	settleTime = 2 * time.Second
 )
@@ -41,6 +43,7 @@ type gateways struct {
 	returned  bool // others may have taken over what this node owned, or have been given it
 	company   bool // somebody was there, at some time
 	lonely    time.Time
+	met       time.Time     // when it first had company
 	rejoined  time.Time     // when it had company again
 	nextCheck time.Duration // after which something changes by itself; 0: nothing does
 }
@@ -137,7 +140,12 @@ func (g *gateways) alone(now time.Time, up int, established bool) {
 			g.rejoined = now
 			clear(g.up)
 		}
+		if !g.company {
+			g.met = now
+		}
 		g.company, g.lonely = true, time.Time{}
+	case g.company && g.lonely.IsZero() && now.Sub(g.met) < meetTime:
+		g.company = false // sessions that come up and go at once, while all begins
 	case g.company && g.lonely.IsZero():
 		g.lonely, g.returned = now, true
 		g.again(lonelyTime)

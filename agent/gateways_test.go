@@ -86,6 +86,7 @@ func TestCutOffAndBack(t *testing.T) {
 	if c.self(c.now) != Alive || c.isolated(c.now) {
 		t.Errorf("resumed and in company: %v, isolated %v", c.self(c.now), c.isolated(c.now))
 	}
+	c.after(meetTime)
 	c.becomes(bfd.Down, 0, false)
 	c.want(t, 0, Dead)
 	if c.self(c.now) != Returned || !c.isolated(c.now) {
@@ -104,10 +105,22 @@ func TestCutOffAndBack(t *testing.T) {
 	c.want(t, presumeTime, Returned)
 }
 
+func TestSessionsFlapAtTheBeginning(t *testing.T) {
+	c := newClockwork(true)
+	c.becomes(bfd.Up, 0, false)
+	c.after(0)
+	c.becomes(bfd.Down, 0, true)
+	c.after(meetTime / 2)
+	if c.self(c.now) != Alive || c.isolated(c.now) {
+		t.Errorf("a session that came up and went at once: %v, isolated %v", c.self(c.now), c.isolated(c.now))
+	}
+}
+
 func TestLastOneIsNotCutOffForEver(t *testing.T) {
 	c := newClockwork(true)
 	c.becomes(bfd.Up, 0, false)
 	c.after(0)
+	c.after(meetTime)
 	c.becomes(bfd.Down, 0, false)
 	c.established = true // BGP without BFD keeps its session
 	c.after(time.Second)
