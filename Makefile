@@ -51,6 +51,11 @@ test-quiet:
 test-egress:
 	$(RACE) -run '$(EGRESS)' ./e2e
 
+.PHONY: soak
+soak: build ## random kills, drains, edits and others' rules for 20 minutes; SOAK='-soak 1h -seed 7' is another
+	@hack/deps.sh
+	$(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./e2e -args $(or $(SOAK),-soak 20m)
+
 FUZZTIME ?= 20s
 
 .PHONY: fuzz
