@@ -50,7 +50,7 @@ type Choice struct {
 	// Lost is the gateway that the first of the failovers left. It comes back as one that has returned; if it does not, this
 	// node alone had lost it, and all others have kept to it.
 	Lost string `json:"lost,omitempty"`
-	// Forced: it was made because the one before had failed.
+	// Forced: it was made because one before had failed, or was believed to have.
 	Forced bool `json:"forced,omitempty"`
 	// Failovers counts the changes that nobody had planned, Outage is that of all of them together.
 	Failovers int64         `json:"failovers,omitempty"`
@@ -60,6 +60,8 @@ type Choice struct {
 // agreeTime is how long a failover is gone by anew when a gateway that comes before the one chosen turns out to be fit: what
 // one node sees before the failover another sees after it.
 const agreeTime = 5 * time.Second
+
+func (c Choice) open(now time.Time) bool { return c.Forced && now.Sub(c.Since) < agreeTime }
 
 // choose picks the owner of an address. All nodes that see the same pick the same: the first of the list that is alive, rather
 // one that has not just returned. Once every gateway's health has been known, the choice stays while nothing speaks against
@@ -73,7 +75,7 @@ func choose(list v1alpha1.EgressAddress, before Choice, now time.Time, health fu
 	for _, g := range list.Gateways {
 		h := health(g)
 		mine := g.Node == before.Gateway && before.Final && same
-		stays := mine && !(before.Forced && now.Sub(before.Since) < agreeTime)
+		stays := mine && !(before.open(now) && best == 0)
 		if g.Node == before.Lost && same && h != Returned || mine && before.Lost == "" && h == Dead {
 			choice.Lost = g.Node
 		}

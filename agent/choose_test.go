@@ -22,6 +22,7 @@ func TestChoose(t *testing.T) {
 		{"it goes on as one like all others", "a+b+c+ axb+c+ a+b+c+ A+b+c+ a+b+c+", "a b a b b"},
 		{"after a failover they still agree", "a~b+c+ a~b+cx .a+b+cx a+b+c~", "b b b b"},
 		{"what others saw earlier", "c+a~b+ cxa~b+ .cxa+b+ c~a+b+ .c~axb+ .c~a~b+", "c b a a b b"},
+		{"those that are like all others again do not take turns", "a+b~c~ axb~c~ .axb~c+ .axb+c+ axb+c+", "a b b b b"},
 		{"what comes too late", "c+a~b+ cxa~b+ cxa+b+", "c b b"},
 		{"one that has returned and dies again", "a+b+ axb+ a~b+ a+b+ axb+ a+b+", "a b b b b b"},
 		{"a new term is gone by", "a+b+c+ axb+c+ |a+b+c+", "a b a"},

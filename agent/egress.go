@@ -220,10 +220,12 @@ func (u *use) choose(f EgressFacts) {
 		failed := slices.ContainsFunc(u.states, func(g GatewayState) bool {
 			return g.Node == before.Gateway && !g.Leaving && g.Health >= Returned
 		})
-		u.choice.Forced = before.Final && before.Term == u.Term && failed
-		if u.choice.Forced {
+		failed = failed && before.Final && before.Term == u.Term
+		if failed {
 			u.choice.Failovers++
 		}
+		found := before.Lost != "" && u.choice.Gateway == before.Lost
+		u.choice.Forced = failed || found || before.open(f.Now)
 	}
 	// What a node that is cut off owns is nobody else's affair, and nothing that it may keep.
 	u.choice.Final = u.choice.Final && !(f.Isolated && u.serves)
@@ -241,7 +243,7 @@ func (u *use) owner() *GatewayState {
 // sends is the gateway that new connections go to: the owner, but a while after a planned change still the one before it. So
 // the gateways know of the change first, and hand each other what the other one may have.
 func (u *use) sends(now time.Time) *GatewayState {
-	if now.Sub(u.choice.Since) < handOverTime {
+	if now.Sub(u.choice.Since) < handOverTime && !u.choice.Forced {
 		i := slices.IndexFunc(u.states, func(g GatewayState) bool { return g.Node == u.choice.Before && g.Health == Alive })
 		if i >= 0 {
 			return &u.states[i]
