@@ -16,8 +16,9 @@ import (
 	"github.com/waymark-bgp/waymark/internal/nettest"
 )
 
-// ProbeTimeout is how long a probe waits for its connection, and for the answer.
-const ProbeTimeout = time.Second
+// ProbeTimeout is how long a probe waits for its connection, and for the answer. A SYN is sent a second time, since the other
+// end may still have a connection from the same port that a gateway has taken with it.
+const ProbeTimeout = 1500 * time.Millisecond
 
 // Prober opens a new connection again and again, and asks the other end for the source that it sees.
 type Prober struct {
