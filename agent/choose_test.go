@@ -65,7 +65,7 @@ func TestChoose(t *testing.T) {
 				for _, g := range list.Gateways {
 					u.states = append(u.states, GatewayState{Node: g.Node, Health: healths[g.Node], Leaving: g.Leaving})
 				}
-				u.choose(EgressFacts{Choices: map[uint32]Choice{0: choice}, Now: now})
+				u.choose(EgressFacts{Choices: map[uint32]Choice{0: choice}, Now: now}, false)
 				choice = u.choice
 				got = append(got, map[bool]string{true: "-", false: choice.Gateway}[choice.Gateway == ""])
 			}

@@ -189,7 +189,7 @@ func (d *decision) mark() {
 		if !u.needed && !u.serves {
 			continue
 		}
-		u.choose(d.facts.Egress)
+		u.choose(d.facts.Egress, d.snapshot.Controlled)
 		d.plan.Egress.Choices[vni] = u.choice
 		if u.serves {
 			name(Way{VNI: vni})
@@ -206,8 +206,13 @@ func (d *decision) mark() {
 	}
 }
 
-func (u *use) choose(f EgressFacts) {
+func (u *use) choose(f EgressFacts, controlled bool) {
 	before := f.Choices[uint32(u.VNI)]
+	if controlled {
+		// Who differs is told by the controller, with a new term. Its list reaches gateways and nodes one by one: what a gateway
+		// says of itself by the new one is nothing to go by with the old.
+		before.Lost, before.Forced = "", false
+	}
 	health := map[string]Health{}
 	list := v1alpha1.EgressAddress{Term: u.Term}
 	for _, g := range u.states {
