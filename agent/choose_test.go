@@ -19,6 +19,7 @@ func TestChoose(t *testing.T) {
 		{"no takeover back", "a+b+c+ axb+c+ a~b+c+ a+b+c+", "a b b b"},
 		{"one that was not away has not lost it", "a+b+c+ axb+c+ a?b+c+ a+b+c+ a+b+c+", "a b b a a"},
 		{"nor has the first of those that were lost", "a+b+c+ axb+c+ axbxc+ axbxcx a?b?c? a?b+c+ a+b+c+", "a b c - c c a"},
+		{"those that come before it are not asked", "A+b+ a+b+ axbx .a?b+ .a+b+", "b b - b b"},
 		{"it goes on as one like all others", "a+b+c+ axb+c+ a+b+c+ A+b+c+ a+b+c+", "a b a b b"},
 		{"after a failover they still agree", "a~b+c+ a~b+cx .a+b+cx a+b+c~", "b b b b"},
 		{"what others saw earlier", "c+a~b+ cxa~b+ .cxa+b+ c~a+b+ .c~axb+ .c~a~b+", "c b a a b b"},

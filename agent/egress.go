@@ -229,8 +229,10 @@ func (u *use) choose(f EgressFacts, controlled bool) {
 		if failed {
 			u.choice.Failovers++
 		}
-		found := before.Lost != "" && u.choice.Gateway == before.Lost
-		u.choice.Forced = failed || found || before.open(f.Now)
+		u.choice.Forced = failed || before.open(f.Now)
+		if before.Lost != "" && u.choice.Gateway == before.Lost {
+			u.choice.Forced, u.choice.Before = false, "" // all others have been there all the time
+		}
 	}
 	// What a node that is cut off owns is nobody else's affair, and nothing that it may keep.
 	u.choice.Final = u.choice.Final && !(f.Isolated && u.serves)
