@@ -34,7 +34,7 @@ generate: tools ## deep copies and CustomResourceDefinitions from api/v1alpha1
 .PHONY: test
 test: deps tools build verify ## everything: pure packages, adapters in namespaces, interoperation, stories
 	CGO_ENABLED=1 $(GO) test -race -vet=off -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
-	$(RACE) -p 2 $$($(GO) list ./... | grep -Ev '/($(QUIET))(/|$$)')
+	$(RACE) -p 3 $$($(GO) list ./... | grep -Ev '/($(QUIET))(/|$$)')
 	@$(MAKE) --no-print-directory -j 2 -O test-egress test-quiet
 
 RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 20m
