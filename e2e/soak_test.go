@@ -191,10 +191,6 @@ func (s *soak) step(t *testing.T) {
 // span of a step: the event begins, it ends, and all is as before.
 type span struct{ began, mended, ended time.Time }
 
-func rand2(r *rand.Rand, below time.Duration) time.Duration {
-	return time.Duration(r.Int64N(int64(below)))
-}
-
 // fail ends the test with all that helps to see why.
 func (s *soak) fail(t *testing.T, format string, args ...any) {
 	t.Helper()
