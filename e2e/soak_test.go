@@ -163,6 +163,7 @@ func (s *soak) step(t *testing.T) {
 		names = append(names, e.String())
 	}
 	what := fmt.Sprintf("step %d: %s, for %v", s.steps, strings.Join(names, " and "), hold.Round(time.Millisecond))
+	s.talk()
 	began := time.Now()
 	s.happened = append(s.happened, began.Format(time.StampMicro)+" "+what)
 	t.Log(what)

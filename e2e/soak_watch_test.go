@@ -42,7 +42,7 @@ func (s *soak) watch(t testing.TB) {
 		} {
 			s.watchers = append(s.watchers, &watcher{egresslab.StartProber(t, n.Pod, w.network, w.to, w.interval), n, w.name, w.interval, w.source})
 		}
-		s.talkers = append(s.talkers, startTalker(t, n))
+		s.talkers = append(s.talkers, startTalker(n))
 	}
 	s.capture = s.Partner.Start(t, "tcpdump", "-ttlni", "eth0", "-Q", "in", "(tcp or udp) and ("+strings.Join([]string{
 		"dst host " + egresslab.Partner4 + " and not src host " + bankAddress4,
@@ -57,6 +57,14 @@ func (s *soak) watch(t testing.TB) {
 		return nil
 	})
 	s.captured = len(s.capture.Output())
+}
+
+// talk lets the pods begin connections: those from before a planned change go on, not those from before the last but one.
+func (s *soak) talk() {
+	for _, k := range s.talkers {
+		k.renew <- struct{}{}
+	}
+	time.Sleep(200 * time.Millisecond)
 }
 
 func (s *soak) stopWatching() {
@@ -190,15 +198,15 @@ func (s *soak) strayed() (packet string, when time.Time) {
 
 // talker keeps one connection to the partner and asks on it all the time.
 type talker struct {
-	node       *egresslab.Node
-	end, ended chan struct{}
-	mu         sync.Mutex
-	broken     string
+	node   *egresslab.Node
+	renew  chan struct{} // begins a connection
+	ended  chan struct{}
+	mu     sync.Mutex
+	broken string
 }
 
-func startTalker(t testing.TB, n *egresslab.Node) *talker {
-	t.Helper()
-	k := &talker{node: n, end: make(chan struct{}), ended: make(chan struct{})}
+func startTalker(n *egresslab.Node) *talker {
+	k := &talker{node: n, renew: make(chan struct{}), ended: make(chan struct{})}
 	go k.run()
 	return k
 }
@@ -206,34 +214,38 @@ func startTalker(t testing.TB, n *egresslab.Node) *talker {
 func (k *talker) run() {
 	defer close(k.ended)
 	var conn net.Conn
+	hangUp := func() {
+		if conn != nil {
+			conn.Close()
+			conn = nil
+		}
+	}
+	defer hangUp()
 	for {
 		select {
-		case <-k.end:
-			if conn != nil {
-				conn.Close()
+		case _, more := <-k.renew:
+			hangUp()
+			if !more {
+				return
 			}
-			return
+			conn, _ = nattest.Dial(k.node.Pod, "tcp", "", egresslab.Partner4)
 		case <-time.After(50 * time.Millisecond):
 		}
 		if conn == nil {
-			conn, _ = nattest.Dial(k.node.Pod, "tcp", "", egresslab.Partner4)
 			continue
 		}
 		begin := time.Now()
-		source, err := nattest.Ask(conn)
-		if err == nil && source == bankAddress4 {
-			continue
+		if source, err := nattest.Ask(conn); err != nil || source != bankAddress4 {
+			k.mu.Lock()
+			k.broken = fmt.Sprintf("asked at %s: source %q, %v", begin.Format(time.StampMicro), source, err)
+			k.mu.Unlock()
+			hangUp()
 		}
-		k.mu.Lock()
-		k.broken = fmt.Sprintf("asked at %s: source %q, %v", begin.Format(time.StampMicro), source, err)
-		k.mu.Unlock()
-		conn.Close()
-		conn = nil
 	}
 }
 
 func (k *talker) stop() {
-	close(k.end)
+	close(k.renew)
 	<-k.ended
 }
 
