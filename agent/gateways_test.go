@@ -41,7 +41,7 @@ func (c *clockwork) becomes(state bfd.State, diag bfd.Diag, planned bool) {
 	if s.State == bfd.Up && state != bfd.Up && !planned {
 		s.Failures++
 	}
-	s.State, s.RemoteDiag, s.Since = state, diag, c.now
+	s.State, s.RemoteState, s.RemoteDiag, s.Since = state, state, diag, c.now
 }
 
 func (c *clockwork) want(t *testing.T, after time.Duration, want Health) {
@@ -72,11 +72,25 @@ func TestHealthOfAGateway(t *testing.T) {
 	c.gone = true // a lost connection says nothing about gateways
 	c.want(t, time.Minute, Dead)
 	c.gone, c.instance = false, "two" // our own was replaced
-	c.sessions[0] = bfd.Status{Key: c.sessions[0].Key, State: bfd.Up, Since: c.now}
+	c.sessions[0] = bfd.Status{Key: c.sessions[0].Key, State: bfd.Up, RemoteState: bfd.Up, Since: c.now}
 	c.want(t, 0, Alive)
 	c.sessions[0] = bfd.Status{Key: c.sessions[0].Key, State: bfd.Down, Since: c.now}
 	c.instance = "three"
 	c.want(t, time.Second, Presumed)
+}
+
+func TestGatewayHasNotSaidYet(t *testing.T) {
+	c := newClockwork(true)
+	c.passive = 1
+	c.becomes(bfd.Up, 0, false)
+	c.want(t, 0, Alive)
+	c.becomes(bfd.Down, 0, false)
+	c.want(t, 0, Dead)
+	c.becomes(bfd.Up, bfd.DiagTimeExpired, false)
+	c.sessions[0].RemoteState = bfd.Init
+	c.want(t, 0, Dead)
+	c.becomes(bfd.Up, bfd.DiagConcatenatedPath, false)
+	c.want(t, 0, Returned)
 }
 
 func TestCutOffAndBack(t *testing.T) {
