@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -21,6 +22,7 @@ type dialect struct {
 	vrf      func(string) error
 	declares bool // the text is no list of commands but the whole
 	write    func(b *strings.Builder, routes []Route, remove bool)
+	read     func(*reading) error
 }
 
 const (
@@ -42,10 +44,19 @@ var dialects = []dialect{
 	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos)},
 	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr)},
 	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird},
-	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux)},
+	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux},
 	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd)},
-	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON},
-	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV},
+	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON, read: readJSON},
+	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV, read: readCSV},
+}
+
+// lookUp finds a dialect by its name.
+func lookUp(name string) (*dialect, error) {
+	i := slices.IndexFunc(dialects, func(d dialect) bool { return d.name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no dialect %q; there are %s", name, strings.Join(Dialects(), ", "))
+	}
+	return &dialects[i], nil
 }
 
 // check finds what the dialect cannot express.

@@ -67,11 +67,10 @@ func Remove(dialect string, routes []Route) (string, error) {
 }
 
 func write(name string, routes []Route, remove bool) (string, error) {
-	i := slices.IndexFunc(dialects, func(d dialect) bool { return d.name == name })
-	if i < 0 {
-		return "", fmt.Errorf("there is no dialect %q; there are %s", name, strings.Join(Dialects(), ", "))
+	d, err := lookUp(name)
+	if err != nil {
+		return "", err
 	}
-	d := &dialects[i]
 	if remove && d.declares {
 		return "", fmt.Errorf("%s %w", name, ErrNoCommand)
 	}
@@ -94,11 +93,11 @@ func write(name string, routes []Route, remove bool) (string, error) {
 
 // Heading is a comment line of the dialect that names a gateway; "": the dialect has no comments.
 func Heading(dialectName, gateway string) string {
-	i := slices.IndexFunc(dialects, func(d dialect) bool { return d.name == dialectName })
-	if i < 0 || dialects[i].comment == "" {
+	d, err := lookUp(dialectName)
+	if err != nil || d.comment == "" {
 		return ""
 	}
-	return dialects[i].comment + " gateway " + clean(gateway, anyName) + "\n"
+	return d.comment + " gateway " + clean(gateway, anyName) + "\n"
 }
 
 // clean leaves of a text at most so many characters, and only such as no dialect gives a meaning to: the text never ends a
