@@ -7,7 +7,7 @@ packages=(curl iproute2 iputils-ping nftables procps)
 case "${1:-all}" in
 demo) ;;
 demo-cluster) packages+=(etcd-server) ;;
-all) packages+=(bird2 conntrack etcd-server ethtool frr ipset iptables openbgpd tcpdump) ;;
+all) packages+=(bird2 conntrack default-jre-headless etcd-server ethtool frr ipset iptables libzookeeper-java openbgpd tcpdump) ;;
 *) echo "usage: hack/deps.sh [demo|demo-cluster]" >&2 && exit 2 ;;
 esac
 

@@ -18,7 +18,7 @@ const module = "github.com/waymark-bgp/waymark"
 
 // pure packages decide. They import the standard library only, without what has effects.
 var (
-	pure    = []string{"bfd", "bgp", "ipam", "nat", "nat/audit", "registry", "route", "route/export"}
+	pure    = []string{"bfd", "bgp", "ipam", "nat", "nat/audit", "registry", "route", "route/export", "route/probe"}
 	effects = []string{"log", "net", "os", "os/exec", "syscall", "unsafe"}
 )
 
@@ -28,12 +28,12 @@ var kubernetes = []string{"agent/kube", "controller", "cmd", "internal/apiserver
 // only says who may import a module, besides its own subpackages: the directories and what is below them.
 var only = map[string][]string{
 	"github.com/osrg/gobgp":           {"bgp/gobgp", "hack", "internal/nettest"},
-	"github.com/vishvananda/netlink":  {"route/kernel", "route/tunnel", "nat/conntrack", "nat/audit/host"},
+	"github.com/vishvananda/netlink":  {"route/kernel", "route/tunnel", "nat/conntrack", "nat/audit/host", "route/probe/host"},
 	"sigs.k8s.io/knftables":           {"nat/nftables"},
 	"github.com/coreos/go-iptables":   {"nat/iptables"},
 	"k8s.io/client-go":                kubernetes,
 	"sigs.k8s.io/controller-runtime":  kubernetes,
-	module + "/internal/nettest":      {"hack", "internal/egresslab", "internal/nattest"},
+	module + "/internal/nettest":      {"hack", "internal/egresslab", "internal/nattest", "internal/zookeepertest"},
 	module + "/internal/controlplane": {"hack", "internal/nettest"},
 }
 
