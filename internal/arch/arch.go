@@ -18,7 +18,7 @@ const module = "github.com/waymark-bgp/waymark"
 
 // pure packages decide. They import the standard library only, without what has effects.
 var (
-	pure    = []string{"bfd", "bgp", "ipam", "nat", "nat/audit", "registry", "route", "route/export", "route/probe"}
+	pure    = []string{"bfd", "bgp", "bgp/neighbor", "ipam", "nat", "nat/audit", "registry", "route", "route/export", "route/probe"}
 	effects = []string{"log", "net", "os", "os/exec", "syscall", "unsafe"}
 )
 
