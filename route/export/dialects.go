@@ -23,6 +23,9 @@ type dialect struct {
 	declares bool // the text is no list of commands but the whole
 	write    func(b *strings.Builder, routes []Route, remove bool)
 	read     func(*reading) error
+	default4 int64 // the preference of a route that says none
+	default6 int64 // the same for IPv6; 0: as for IPv4
+	data     bool  // it names the gateways
 }
 
 const (
@@ -33,21 +36,21 @@ const (
 
 // dialects, each with the limits that its vendor's command reference states.
 var dialects = []dialect{
-	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS)},
-	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR},
-	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS},
-	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS)},
-	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP)},
-	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware)},
-	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos)},
-	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik)},
-	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos)},
-	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr)},
-	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird},
-	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux},
-	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd)},
-	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON, read: readJSON},
-	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV, read: readCSV},
+	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS), read: ciscoIOSLines.read, default4: 1},
+	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR, read: readXR, default4: 1},
+	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS, read: ciscoNXOSLines.read, default4: 1},
+	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS), read: aristaEOSLines.read, default4: 1},
+	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP), read: huaweiVRPLines.read, default4: 60},
+	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware), read: h3cComwareLines.read, default4: 60},
+	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos), read: readJunos, default4: 5},
+	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik), read: readMikrotik, default4: 1},
+	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos), read: readVyOS, default4: 1},
+	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr), read: frrLines.read, default4: 1},
+	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird, read: readBIRD, default4: 200},
+	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux, default6: 1024},
+	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd), read: readOpenBSD, default4: 8},
+	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON, read: readJSON, data: true},
+	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV, read: readCSV, data: true},
 }
 
 // lookUp finds a dialect by its name.
@@ -57,6 +60,14 @@ func lookUp(name string) (*dialect, error) {
 		return nil, fmt.Errorf("there is no dialect %q; there are %s", name, strings.Join(Dialects(), ", "))
 	}
 	return &dialects[i], nil
+}
+
+// normal is the preference of a route that says none.
+func (d *dialect) normal(r *Route) int64 {
+	if d.default6 != 0 && r.Prefix.Addr().Is6() {
+		return d.default6
+	}
+	return d.default4
 }
 
 // check finds what the dialect cannot express.

@@ -14,8 +14,7 @@ var (
 	linuxStatic   = []string{"boot", "static", "zstatic", "196"} // the last two are FRR's
 )
 
-// readLinux reads what "ip route show" prints, and the lines that "ip -batch" takes. IPv6's metric 1024 is the kernel's default
-// and counts as none.
+// readLinux reads what "ip route show" prints, and the lines that "ip -batch" takes.
 func readLinux(r *reading) error {
 	var head Static // of a route whose next hops are on lines of their own
 	for r.next() {
@@ -57,7 +56,7 @@ func readLinux(r *reading) error {
 			}
 			w = w[1:]
 		}
-		if len(w) == 0 || !batch && w[0] != "default" && !likePrefix(w[0]) || slices.Contains(linuxOthers, w[0]) {
+		if len(w) == 0 || !batch && s.Via == "" && w[0] != "default" && !likeAddress(w[0]) || slices.Contains(linuxOthers, w[0]) {
 			continue
 		}
 		name := w[0]
@@ -111,9 +110,6 @@ func (s Static) linux(w []string) (_ Static, configured bool, err error) {
 			configured = slices.Contains(linuxStatic, value)
 		case "metric":
 			s.Preference, err = readNumber[int64](value)
-			if s.Preference == 1024 && !s.Prefix.Addr().Is4() {
-				s.Preference = 0
-			}
 		case "table", "vrf":
 			if s.VRF = value; value == "main" || value == "254" {
 				s.VRF = ""
@@ -128,9 +124,4 @@ func (s Static) linux(w []string) (_ Static, configured bool, err error) {
 		w = w[min(1, len(w)):]
 	}
 	return s, configured, err
-}
-
-// likePrefix says that a word is meant to be a prefix or an address, right or wrong.
-func likePrefix(word string) bool {
-	return word != "" && (word[0] >= '0' && word[0] <= '9' || strings.Count(word, ":") > 1)
 }

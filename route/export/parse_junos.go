@@ -1,0 +1,169 @@
+package export
+
+import (
+	"fmt"
+	"strings"
+)
+
+// readJunos reads what "show configuration" prints, with and without "| display set".
+func readJunos(r *reading) error {
+	l, t := lexer{marks: "{};", comment: "#", block: true}, statements{r: r}
+	var (
+		path []string // of the statement so far, with the words before each brace that is open
+		base []int    // for each of these: where in the path what is inside of it begins
+		name string   // the last comment before the statement
+	)
+	cut := func() {
+		path = path[:0:cap(path)]
+		if len(base) > 0 {
+			path = path[:base[len(base)-1]]
+		}
+	}
+	for r.next() {
+		words, comment := l.split(r.text)
+		if len(words) == 0 {
+			name = strings.TrimLeft(comment, "# ")
+			continue
+		}
+		if len(path) == 0 && (words[0] == "set" || words[0] == "deactivate") {
+			t.junos(words[1:], words[0] == "deactivate", name)
+			name = ""
+			continue
+		}
+		for _, word := range words {
+			switch word {
+			case "{":
+				base = append(base, len(path))
+			case "}":
+				if len(base) > 0 {
+					base = base[:len(base)-1]
+				}
+				cut()
+			case ";":
+				t.junos(path, false, name)
+				name = ""
+				cut()
+			default:
+				path = append(path, word)
+			}
+		}
+	}
+	t.end()
+	return nil
+}
+
+// junos reads a statement of the whole configuration.
+func (t *statements) junos(p phrase, deactivate bool, name string) {
+	vrf, hidden := "", p.skip("inactive:")
+	if p.skip("routing-instances") {
+		hidden = p.skip("inactive:") || hidden
+		vrf = p.take()
+		hidden = p.skip("inactive:") || hidden
+	}
+	if !p.skip("routing-options") {
+		return
+	}
+	hidden = p.skip("inactive:") || hidden
+	if p.skip("rib") {
+		rib := strings.TrimPrefix(p.take(), vrf+".")
+		hidden = p.skip("inactive:") || hidden
+		if rib != "inet.0" && rib != "inet6.0" {
+			return
+		}
+	}
+	if !p.skip("static") {
+		return
+	}
+	hidden = p.skip("inactive:") || hidden
+	if !p.skip("route") {
+		return
+	}
+	prefix, err := readPrefix(p.take())
+	if err != nil {
+		t.r.refuse(err)
+		return
+	}
+	route := t.at(vrf, prefix, name)
+	if hidden || deactivate && len(p) == 0 {
+		route.hidden = true
+	}
+	if err := t.junosRoute(route, p, p.skip("inactive:") || deactivate); err != nil {
+		t.r.refuse(err)
+	}
+}
+
+// junosRoute reads what a statement says after the prefix. Hidden is what is deactivated.
+func (t *statements) junosRoute(route *statementRoute, p phrase, hidden bool) (err error) {
+	p.skip("inactive:")
+	for len(p) > 0 && err == nil {
+		switch word := p.take(); word {
+		case "next-hop":
+			list := p.skip("[")
+			for ok := true; ok && err == nil; ok = list && len(p) > 0 && !p.skip("]") {
+				err = t.junosHop(route, p.take(), "", hidden)
+			}
+		case "qualified-next-hop":
+			return t.junosQualified(route, p, hidden)
+		case "discard", "reject", "receive":
+			t.hop(route, Static{Via: word}).hidden = hidden
+		case "next-table", "lsp-next-hop", "static-lsp-next-hop", "p2mp-lsp-next-hop":
+			t.hop(route, Static{Via: word + " " + p.take()}).hidden = hidden
+		case "preference", "tag", "bfd-liveness-detection":
+			if hidden {
+				return nil
+			}
+			switch word {
+			case "preference":
+				route.all.Preference, err = readNumber[int64](p.take())
+			case "tag":
+				route.all.Tag, err = readNumber[uint32](p.take())
+			default:
+				route.all.BFD = true
+				return nil
+			}
+		case "no-readvertise", "readvertise", "no-retain", "retain", "resolve", "no-resolve", "active", "passive", "no-install", "install":
+		default:
+			return nil // with words that may be anything
+		}
+	}
+	return err
+}
+
+// junosHop adds an address or an interface.
+func (t *statements) junosHop(route *statementRoute, word, via string, hidden bool) error {
+	if word == "" {
+		return errNoHop
+	}
+	hop := Static{Via: via}
+	if likeAddress(word) {
+		if err := hop.setHop(word); err != nil {
+			return err
+		}
+	} else {
+		hop.Via = strings.TrimSpace(via + " " + word)
+	}
+	t.hop(route, hop).hidden = hidden
+	return nil
+}
+
+// junosQualified reads a next hop that has options of its own.
+func (t *statements) junosQualified(route *statementRoute, p phrase, hidden bool) error {
+	const via = "qualified-next-hop"
+	if err := t.junosHop(route, p.take(), via, hidden); err != nil {
+		return err
+	}
+	h := &route.hops[len(route.hops)-1]
+	var err error
+	switch p.take() {
+	case "preference":
+		h.Preference, err = readNumber[int64](p.take())
+	case "tag":
+		h.Tag, err = readNumber[uint32](p.take())
+	case "bfd-liveness-detection":
+		h.BFD = true
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", via, h.NextHop, err)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package export
+
+import "net/netip"
+
+// statements collects routes that a configuration says in several statements each.
+type statements struct {
+	r      *reading
+	routes map[statementKey]*statementRoute
+	order  []*statementRoute
+}
+
+type statementKey struct {
+	vrf    string
+	prefix netip.Prefix
+}
+
+// statementRoute is what was said of a route: by itself, and by each of its next hops.
+type statementRoute struct {
+	all    Static
+	hops   []statementHop
+	hidden bool // not in use
+}
+
+type statementHop struct {
+	Static
+	hidden bool
+}
+
+// at is the route to a prefix, which begins with the line being read.
+func (t *statements) at(vrf string, prefix netip.Prefix, name string) *statementRoute {
+	key := statementKey{vrf, prefix}
+	route := t.routes[key]
+	if route == nil {
+		route = &statementRoute{all: Static{Route: Route{VRF: vrf, Prefix: prefix, Name: name}, Line: t.r.number, Text: t.r.text}}
+		if t.routes == nil {
+			t.routes = map[statementKey]*statementRoute{}
+		}
+		t.routes[key] = route
+		t.order = append(t.order, route)
+	}
+	return route
+}
+
+// hop is the route's next hop with these words, which is added where it is new.
+func (t *statements) hop(route *statementRoute, hop Static) *statementHop {
+	// The last one is mostly the one that is meant, and there are few.
+	for i := len(route.hops) - 1; i >= 0; i-- {
+		if h := &route.hops[i]; h.NextHop == hop.NextHop && h.Via == hop.Via {
+			return h
+		}
+	}
+	hop.Line, hop.Text = t.r.number, t.r.text
+	route.hops = append(route.hops, statementHop{Static: hop})
+	return &route.hops[len(route.hops)-1]
+}
+
+// end hands the routes to the reading.
+func (t *statements) end() {
+	for _, route := range t.order {
+		if route.hidden {
+			continue
+		}
+		if len(route.hops) == 0 {
+			t.r.number, t.r.text = route.all.Line, route.all.Text
+			t.r.refuse(errNoHop)
+		}
+		for _, h := range route.hops {
+			if h.hidden {
+				continue
+			}
+			s := route.all
+			s.NextHop, s.Via, s.Line, s.Text = h.NextHop, h.Via, h.Line, h.Text
+			if h.Preference != 0 {
+				s.Preference = h.Preference
+			}
+			if h.Tag != 0 {
+				s.Tag = h.Tag
+			}
+			s.BFD = s.BFD || h.BFD
+			t.r.found = append(t.r.found, s)
+		}
+	}
+}
+
+// readVyOS reads what "show configuration commands" prints.
+func readVyOS(r *reading) error {
+	l, t := lexer{comment: "#"}, statements{r: r}
+	for r.next() {
+		if !begins(r.text, "set protocols static") && !begins(r.text, "set vrf name") {
+			continue
+		}
+		words, _ := l.split(r.text)
+		p, vrf := phrase(words[1:]), ""
+		if p.skip("vrf", "name") {
+			vrf = p.take()
+		}
+		if p.skip("protocols", "static") && (p.skip("route") || p.skip("route6")) {
+			if err := t.vyos(vrf, p); err != nil {
+				r.refuse(err)
+			}
+		}
+	}
+	t.end()
+	return nil
+}
+
+// vyos reads a statement from the prefix on.
+func (t *statements) vyos(vrf string, p phrase) error {
+	prefix, err := readPrefix(p.take())
+	if err != nil {
+		return err
+	}
+	route := t.at(vrf, prefix, "")
+	var hop Static
+	switch kind := p.take(); kind {
+	case "description":
+		route.all.Name = p.take()
+		return nil
+	case "next-hop":
+		if err := hop.setHop(p.take()); err != nil {
+			return err
+		}
+	case "blackhole", "reject":
+		hop.Via = kind
+	case "interface", "dhcp-interface":
+		hop.Via = p.take()
+	default:
+		return nil
+	}
+	if err := hop.complete(); err != nil {
+		return err
+	}
+	h := t.hop(route, hop)
+	switch p.take() {
+	case "distance":
+		h.Preference, err = readNumber[int64](p.take())
+	case "tag":
+		h.Tag, err = readNumber[uint32](p.take())
+	case "bfd":
+		h.BFD = true
+	case "disable":
+		h.hidden = true
+	}
+	return err
+}
