@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
+	"github.com/waymark-bgp/waymark/nat"
 	"github.com/waymark-bgp/waymark/route"
 )
 
@@ -73,5 +75,47 @@ func TestFailoversAreCounted(t *testing.T) {
 	want("so does the first", s, "", 3, 2150*time.Millisecond)
 	if s.LastFailover.To != "" {
 		t.Errorf("last failover: %+v", s.LastFailover)
+	}
+}
+
+// TestConnectionsOfALostGateway looks which connections are left as the health of their gateway changes, while another one has
+// the address or this one has kept it.
+func TestConnectionsOfALostGateway(t *testing.T) {
+	n2 := netip.MustParseAddr("192.0.2.2")
+	const mark = 5
+	for _, test := range []struct {
+		name    string
+		gateway string // that has the address
+		healths []Health
+		left    []bool // after each of them, where new connections come after each
+	}{
+		{"dies", "n3", []Health{Alive, Dead}, []bool{true, false}},
+		{"died unseen", "n3", []Health{Presumed, Returned}, []bool{true, false}},
+		{"is settled again", "n3", []Health{Dead, Returned, Alive, Returned}, []bool{false, true, true, false}},
+		{"returned, as all others", "n2", []Health{Returned, Alive}, []bool{true, true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			connections := map[uint32]int{}
+			a := &Agent{Log: slog.New(slog.DiscardHandler), Forget: func(_ context.Context, mark, _ uint32) (int, error) {
+				n := connections[mark]
+				delete(connections, mark)
+				return n, nil
+			}}
+			a.snapshot.Synced = true
+			a.marks = map[Way]uint16{{VNI: 7, Gateway: n2}: mark}
+			a.plan.Egress = &EgressPlan{Marks: a.marks, States: []EgressState{{
+				VNI: 7, Choice: Choice{Gateway: test.gateway}, Gateways: []GatewayState{{Node: "n2", Address: n2}, {Node: "n3", Address: netip.MustParseAddr("192.0.2.3")}},
+			}}}
+			for i, health := range test.healths {
+				connections[mark<<nat.MarkShift] = 1
+				a.gateways.health = map[netip.Addr]Health{n2: health}
+				if err := a.forget(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if left := len(connections) > 0; left != test.left[i] {
+					t.Errorf("%v after %v: connections left: %v, want %v", health, test.healths[:i], left, test.left[i])
+				}
+			}
+		})
 	}
 }

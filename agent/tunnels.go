@@ -159,7 +159,7 @@ func (a *Agent) forget(ctx context.Context) error {
 				delete(a.marks, way)
 			}
 			errs = append(errs, err)
-		case way.Gateway.IsValid() && a.gateways.health[way.Gateway] == Dead:
+		case way.Gateway.IsValid() && a.lost(way):
 			if a.forgot[mark] {
 				dead[mark] = true
 				continue
@@ -171,6 +171,20 @@ func (a *Agent) forget(ctx context.Context) error {
 	}
 	a.forgot = dead
 	return errors.Join(errs...)
+}
+
+// lost says that a gateway has nothing of a way any more: it is dead, or it was while this node did not look, and another
+// gateway has the address.
+func (a *Agent) lost(way Way) bool {
+	switch a.gateways.health[way.Gateway] {
+	case Dead:
+		return true
+	case Returned:
+		return !slices.ContainsFunc(a.plan.Egress.States, func(s EgressState) bool {
+			return s.VNI == way.VNI && slices.ContainsFunc(s.Gateways, func(g GatewayState) bool { return g.Node == s.Gateway && g.Address == way.Gateway })
+		})
+	}
+	return false
 }
 
 func (a *Agent) forgetMark(ctx context.Context, mark uint16) error {
