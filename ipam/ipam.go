@@ -21,10 +21,11 @@ const (
 	Node              Kind = "Node"              // PodCIDRs
 	AddressPool       Kind = "AddressPool"
 	Service           Kind = "Service"
-	Route             Kind = "route" // learned; collides only with what it lies in: an aggregate or default route is welcome
+	Network           Kind = "network" // a list says that it is in use outside the cluster
+	Route             Kind = "route"   // learned; collides only with what it lies in: an aggregate or default route is welcome
 )
 
-var strength = map[Kind]int{DatacenterNetwork: 5, NodeAddress: 4, Node: 3, AddressPool: 2, Service: 2, Route: 1}
+var strength = map[Kind]int{DatacenterNetwork: 5, Network: 5, NodeAddress: 4, Node: 3, AddressPool: 2, Service: 2, Route: 1}
 
 // Claim says that somebody uses a prefix.
 type Claim struct {
