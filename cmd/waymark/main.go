@@ -40,6 +40,6 @@ func rootCommand(called string) *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl waymark"}
 	}
 	root.SetVersionTemplate("waymark {{.Version}}\n")
-	root.AddCommand(statusCommand(plugin), peersCommand(), routesCommand(), explainCommand(), validateCommand(), planCommand(), checkCommand(), routersCommand())
+	root.AddCommand(statusCommand(plugin), peersCommand(), routesCommand(), explainCommand(), validateCommand(), planCommand(), checkCommand(), routersCommand(), cidrCommand())
 	return root
 }
