@@ -34,7 +34,7 @@ func routesCommand() *cobra.Command {
 	}
 	from.flags(cmd)
 	outputFlag(cmd, &output)
-	cmd.AddCommand(routesExportCommand())
+	cmd.AddCommand(routesExportCommand(), routesDiffCommand())
 	return cmd
 }
 

@@ -101,7 +101,7 @@ func (o *exportOptions) read(ctx context.Context, stdin io.Reader, from *access)
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{nodes: s.Nodes, datacenters: s.Datacenters}, nil
+	return &cluster{nodes: s.Nodes, datacenters: s.Datacenters, pools: s.Pools}, nil
 }
 
 // export writes the routes, and says which PodCIDRs have none and why.
