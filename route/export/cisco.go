@@ -4,10 +4,7 @@ import "strings"
 
 // ciscoIOS writes for IOS and IOS XE: "ip route [vrf V] NETWORK MASK NEXTHOP [DISTANCE] [tag T] [name N] [track O]". Its BFD
 // wants an interface (ip route static bfd).
-func ciscoIOS(b *strings.Builder, r Route, remove bool) {
-	if remove {
-		b.WriteString("no ")
-	}
+func ciscoIOS(b *strings.Builder, r Route) {
 	b.WriteString(family(r, "ip route", "ipv6 route"))
 	text(b, "vrf", r.VRF)
 	if r.NextHop.Is4() {
@@ -16,26 +13,17 @@ func ciscoIOS(b *strings.Builder, r Route, remove bool) {
 		words(b, r.Prefix.String())
 	}
 	words(b, r.NextHop.String())
-	if !remove {
-		number(b, "", r.Preference)
-		number(b, "tag", r.Tag)
-		text(b, "name", r.Name)
-		number(b, "track", r.Track)
-	}
+	number(b, "", r.Preference)
+	number(b, "tag", r.Tag)
+	text(b, "name", r.Name)
+	number(b, "track", r.Track)
 	b.WriteByte('\n')
 }
 
-// ciscoIOSXR writes blocks of router static. Removed is by whole lines, which need no block.
-func ciscoIOSXR(b *strings.Builder, routes []Route, remove bool) {
+// ciscoIOSXR writes blocks of router static.
+func ciscoIOSXR(b *strings.Builder, routes []Route) {
 	for i, r := range routes {
 		afi := "address-family " + family(r, "ipv4", "ipv6") + " unicast"
-		if remove {
-			b.WriteString("no router static")
-			text(b, "vrf", r.VRF)
-			words(b, afi, r.Prefix.String(), r.NextHop.String())
-			b.WriteByte('\n')
-			continue
-		}
 		indent := " "
 		if i == 0 {
 			b.WriteString("router static\n")
@@ -73,7 +61,7 @@ func ciscoIOSXR(b *strings.Builder, routes []Route, remove bool) {
 
 // ciscoNXOS writes "ip route PREFIX NEXTHOP [track O] [name N] [tag T] [PREFERENCE]", those of a VRF in its context. Its BFD wants
 // an interface (ip route static bfd).
-func ciscoNXOS(b *strings.Builder, routes []Route, remove bool) {
+func ciscoNXOS(b *strings.Builder, routes []Route) {
 	for i, r := range routes {
 		if r.VRF != "" && (i == 0 || routes[i-1].VRF != r.VRF) {
 			b.WriteString("vrf context " + r.VRF + "\n")
@@ -81,17 +69,12 @@ func ciscoNXOS(b *strings.Builder, routes []Route, remove bool) {
 		if r.VRF != "" {
 			b.WriteString("  ")
 		}
-		if remove {
-			b.WriteString("no ")
-		}
 		b.WriteString(family(r, "ip route", "ipv6 route"))
 		words(b, r.Prefix.String(), r.NextHop.String())
-		if !remove {
-			number(b, "track", r.Track)
-			text(b, "name", r.Name)
-			number(b, "tag", r.Tag)
-			number(b, "", r.Preference)
-		}
+		number(b, "track", r.Track)
+		text(b, "name", r.Name)
+		number(b, "tag", r.Tag)
+		number(b, "", r.Preference)
 		b.WriteByte('\n')
 		if r.VRF != "" && (i+1 == len(routes) || routes[i+1].VRF != r.VRF) {
 			b.WriteString("exit\n")
@@ -100,20 +83,15 @@ func ciscoNXOS(b *strings.Builder, routes []Route, remove bool) {
 }
 
 // aristaEOS writes "ip route [vrf V] PREFIX NEXTHOP [track bfd] [DISTANCE] [tag T] [name N]".
-func aristaEOS(b *strings.Builder, r Route, remove bool) {
-	if remove {
-		b.WriteString("no ")
-	}
+func aristaEOS(b *strings.Builder, r Route) {
 	b.WriteString(family(r, "ip route", "ipv6 route"))
 	text(b, "vrf", r.VRF)
 	words(b, r.Prefix.String(), r.NextHop.String())
-	if !remove {
-		if r.BFD {
-			words(b, "track bfd")
-		}
-		number(b, "", r.Preference)
-		number(b, "tag", r.Tag)
-		text(b, "name", r.Name)
+	if r.BFD {
+		words(b, "track bfd")
 	}
+	number(b, "", r.Preference)
+	number(b, "tag", r.Tag)
+	text(b, "name", r.Name)
 	b.WriteByte('\n')
 }

@@ -8,14 +8,14 @@ import (
 )
 
 // asJSON writes one list, never null.
-func asJSON(b *strings.Builder, routes []Route, _ bool) {
+func asJSON(b *strings.Builder, routes []Route) {
 	e := json.NewEncoder(b)
 	e.SetIndent("", "  ")
 	_ = e.Encode(append([]Route{}, routes...)) // a Builder takes everything, and a Route has nothing that JSON has not
 }
 
 // asCSV writes a table (RFC 4180) with a line of names. What is not set is empty.
-func asCSV(b *strings.Builder, routes []Route, _ bool) {
+func asCSV(b *strings.Builder, routes []Route) {
 	w := csv.NewWriter(b)
 	set := func(n uint64) string {
 		if n == 0 {

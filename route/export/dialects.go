@@ -21,8 +21,9 @@ type dialect struct {
 	track    int  // the greatest number of a track object; 0: it has none
 	vrf      func(string) error
 	declares bool // the text is no list of commands but the whole
-	write    func(b *strings.Builder, routes []Route, remove bool)
+	write    func(b *strings.Builder, routes []Route)
 	read     func(*reading) error
+	undo     func(*removal)
 	default4 int64 // the preference of a route that says none
 	default6 int64 // the same for IPv6; 0: as for IPv4
 	data     bool  // it names the gateways
@@ -36,19 +37,19 @@ const (
 
 // dialects, each with the limits that its vendor's command reference states.
 var dialects = []dialect{
-	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS), read: ciscoIOSLines.read, default4: 1},
-	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR, read: readXR, default4: 1},
-	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS, read: ciscoNXOSLines.read, default4: 1},
-	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS), read: aristaEOSLines.read, default4: 1},
-	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP), read: huaweiVRPLines.read, default4: 60},
-	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware), read: h3cComwareLines.read, default4: 60},
-	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos), read: readJunos, default4: 5},
-	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik), read: readMikrotik, default4: 1},
-	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos), read: readVyOS, default4: 1},
-	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr), read: frrLines.read, default4: 1},
+	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS), read: ciscoIOSLines.read, undo: ciscoIOSLines.undo, default4: 1},
+	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR, read: readXR, undo: eachUndo(undoXR), default4: 1},
+	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS, read: ciscoNXOSLines.read, undo: ciscoNXOSLines.undo, default4: 1},
+	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS), read: aristaEOSLines.read, undo: aristaEOSLines.undo, default4: 1},
+	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP), read: huaweiVRPLines.read, undo: huaweiVRPLines.undo, default4: 60},
+	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware), read: h3cComwareLines.read, undo: h3cComwareLines.undo, default4: 60},
+	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos), read: readJunos, undo: eachUndo(undoJunos), default4: 5},
+	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik), read: readMikrotik, undo: eachUndo(undoMikrotik), default4: 1},
+	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos), read: readVyOS, undo: eachUndo(undoVyOS), default4: 1},
+	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr), read: frrLines.read, undo: frrLines.undo, default4: 1},
 	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird, read: readBIRD, default4: 200},
-	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux, default6: 1024},
-	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd), read: readOpenBSD, default4: 8},
+	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux, undo: eachUndo(undoLinux), default6: 1024},
+	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd), read: readOpenBSD, undo: eachUndo(undoOpenBSD), default4: 8},
 	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON, read: readJSON, data: true},
 	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV, read: readCSV, data: true},
 }
@@ -114,10 +115,10 @@ func rtable(name string) error {
 }
 
 // each is a dialect in which a route stands for itself.
-func each(one func(b *strings.Builder, r Route, remove bool)) func(*strings.Builder, []Route, bool) {
-	return func(b *strings.Builder, routes []Route, remove bool) {
+func each(one func(b *strings.Builder, r Route)) func(*strings.Builder, []Route) {
+	return func(b *strings.Builder, routes []Route) {
 		for _, r := range routes {
-			one(b, r, remove)
+			one(b, r)
 		}
 	}
 }
@@ -150,7 +151,7 @@ func text(b *strings.Builder, word, t string) {
 
 // family is one word for IPv4 and another for IPv6.
 func family(r Route, v4, v6 string) string {
-	if r.NextHop.Is4() {
+	if r.Prefix.Addr().Is4() {
 		return v4
 	}
 	return v6

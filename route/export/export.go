@@ -43,7 +43,7 @@ func (r Route) same(other Route) bool {
 	return r.Gateway == other.Gateway && r.VRF == other.VRF && r.Prefix == other.Prefix
 }
 
-// ErrNoCommand is the error of Remove for a dialect that is no list of commands: there the whole is written anew.
+// ErrNoCommand is the error of RemoveStatic for a dialect that is no list of commands: there the whole is written anew.
 var ErrNoCommand = errors.New("has no command to remove a route: replace the whole by a new export")
 
 // Dialects are the names of all dialects.
@@ -58,36 +58,24 @@ func Dialects() []string {
 // Render writes routes as a dialect has them: sorted, so that the same routes are always the same text, and each once. It fails
 // when a route has an option that the dialect has not.
 func Render(dialect string, routes []Route) (string, error) {
-	return write(dialect, routes, false)
-}
-
-// Remove writes the commands that take routes away. Each names the next hop, so that another one of the same prefix stays.
-func Remove(dialect string, routes []Route) (string, error) {
-	return write(dialect, routes, true)
-}
-
-func write(name string, routes []Route, remove bool) (string, error) {
-	d, err := lookUp(name)
+	d, err := lookUp(dialect)
 	if err != nil {
 		return "", err
-	}
-	if remove && d.declares {
-		return "", fmt.Errorf("%s %w", name, ErrNoCommand)
 	}
 	sorted := slices.Clone(routes)
 	slices.SortFunc(sorted, Route.Compare)
 	sorted = slices.Compact(sorted)
 	for i := range sorted {
 		if err := d.check(&sorted[i]); err != nil {
-			return "", fmt.Errorf("route to %s through %s in %s: %w", sorted[i].Prefix, sorted[i].NextHop, name, err)
+			return "", fmt.Errorf("route to %s through %s in %s: %w", sorted[i].Prefix, sorted[i].NextHop, dialect, err)
 		}
-		if i > 0 && !remove && sorted[i].same(sorted[i-1]) {
+		if i > 0 && sorted[i].same(sorted[i-1]) {
 			return "", fmt.Errorf("%s would be behind %s and %s: a pod subnet is on one node", sorted[i].Prefix, sorted[i-1].NextHop, sorted[i].NextHop)
 		}
 		sorted[i].Name = clean(sorted[i].Name, d.names)
 	}
 	var b strings.Builder
-	d.write(&b, sorted, remove)
+	d.write(&b, sorted)
 	return b.String(), nil
 }
 

@@ -112,8 +112,12 @@ func TestGoldens(t *testing.T) {
 				if again, err := Render(d.name, append(routes, routes...)); err != nil || again != text {
 					t.Errorf("the same routes in another order, and twice, are another text: %v", err)
 				}
-				removed, err := Remove(d.name, routes)
-				if d.declares {
+				found, _, err := Parse(d.name, text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				removed, err := RemoveStatic(d.name, found, nil)
+				if d.undo == nil {
 					if !errors.Is(err, ErrNoCommand) {
 						t.Errorf("remove: %v", err)
 					}

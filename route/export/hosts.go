@@ -8,20 +8,16 @@ import (
 
 // frr writes lines of frr.conf, which vtysh takes too. A route has no name there: it stands in a comment before. BFD for static
 // routes came after FRR 8.4.
-func frr(b *strings.Builder, r Route, remove bool) {
-	if remove {
-		b.WriteString("no ")
-	} else if r.Name != "" {
+func frr(b *strings.Builder, r Route) {
+	if r.Name != "" {
 		b.WriteString("! " + r.Name + "\n")
 	}
 	b.WriteString(family(r, "ip route", "ipv6 route"))
 	words(b, r.Prefix.String(), r.NextHop.String())
-	if !remove {
-		number(b, "tag", r.Tag)
-		number(b, "", r.Preference)
-	}
+	number(b, "tag", r.Tag)
+	number(b, "", r.Preference)
 	text(b, "vrf", r.VRF)
-	if r.BFD && !remove {
+	if r.BFD {
 		words(b, "bfd")
 	}
 	b.WriteByte('\n')
@@ -29,7 +25,7 @@ func frr(b *strings.Builder, r Route, remove bool) {
 
 // bird writes static protocols for BIRD 2, a file for "include". Those of a VRF have a table of their own, for a kernel protocol
 // or a pipe. The tag is that of OSPF, which takes it over.
-func bird(b *strings.Builder, routes []Route, _ bool) {
+func bird(b *strings.Builder, routes []Route) {
 	together := func(i, j int) bool {
 		return i >= 0 && j < len(routes) && routes[i].VRF == routes[j].VRF && routes[i].NextHop.Is4() == routes[j].NextHop.Is4()
 	}
@@ -72,38 +68,29 @@ func birdHead(b *strings.Builder, r Route) {
 }
 
 // linux writes lines for "ip -batch". A VRF that is a number is a routing table.
-func linux(b *strings.Builder, r Route, remove bool) {
-	command := "route replace"
-	if remove {
-		command = "route del"
-	}
-	fmt.Fprintf(b, "%s %s via %s proto static", command, r.Prefix, r.NextHop)
-	if _, err := strconv.ParseUint(r.VRF, 10, 32); err == nil {
-		words(b, "table", r.VRF)
-	} else {
-		text(b, "vrf", r.VRF)
-	}
+func linux(b *strings.Builder, r Route) {
+	fmt.Fprintf(b, "route replace %s via %s proto static", r.Prefix, r.NextHop)
+	linuxTable(b, r.VRF)
 	number(b, "metric", r.Preference)
-	if !remove {
-		text(b, "#", r.Name)
-	}
+	text(b, "#", r.Name)
 	b.WriteByte('\n')
 }
 
+func linuxTable(b *strings.Builder, vrf string) {
+	if _, err := strconv.ParseUint(vrf, 10, 32); err == nil {
+		words(b, "table", vrf)
+	} else {
+		text(b, "vrf", vrf)
+	}
+}
+
 // openbsd writes commands of route(8). The name is the route's label, which pf knows too. A VRF is the number of a routing table.
-func openbsd(b *strings.Builder, r Route, remove bool) {
+func openbsd(b *strings.Builder, r Route) {
 	b.WriteString("route -n")
 	text(b, "-T", r.VRF)
-	if remove {
-		words(b, "delete")
-	} else {
-		words(b, "add")
-	}
-	words(b, family(r, "-inet", "-inet6"))
+	words(b, "add", family(r, "-inet", "-inet6"))
 	number(b, "-priority", r.Preference)
-	if !remove {
-		text(b, "-label", r.Name)
-	}
+	text(b, "-label", r.Name)
 	words(b, r.Prefix.String(), r.NextHop.String())
 	b.WriteByte('\n')
 }

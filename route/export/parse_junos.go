@@ -5,6 +5,11 @@ import (
 	"strings"
 )
 
+// What a route has instead of a next hop, and a next hop that has options of its own.
+var junosTargets = []string{"discard", "reject", "receive", "next-table", "lsp-next-hop", "static-lsp-next-hop", "p2mp-lsp-next-hop"}
+
+const junosQualifiedHop = "qualified-next-hop"
+
 // readJunos reads what "show configuration" prints, with and without "| display set".
 func readJunos(r *reading) error {
 	l, t := lexer{marks: "{};", comment: "#", block: true}, statements{r: r}
@@ -102,7 +107,7 @@ func (t *statements) junosRoute(route *statementRoute, p phrase, hidden bool) (e
 			for ok := true; ok && err == nil; ok = list && len(p) > 0 && !p.skip("]") {
 				err = t.junosHop(route, p.take(), "", hidden)
 			}
-		case "qualified-next-hop":
+		case junosQualifiedHop:
 			return t.junosQualified(route, p, hidden)
 		case "discard", "reject", "receive":
 			t.hop(route, Static{Via: word}).hidden = hidden
@@ -148,8 +153,7 @@ func (t *statements) junosHop(route *statementRoute, word, via string, hidden bo
 
 // junosQualified reads a next hop that has options of its own.
 func (t *statements) junosQualified(route *statementRoute, p phrase, hidden bool) error {
-	const via = "qualified-next-hop"
-	if err := t.junosHop(route, p.take(), via, hidden); err != nil {
+	if err := t.junosHop(route, p.take(), junosQualifiedHop, hidden); err != nil {
 		return err
 	}
 	h := &route.hops[len(route.hops)-1]
@@ -163,7 +167,7 @@ func (t *statements) junosQualified(route *statementRoute, p phrase, hidden bool
 		h.BFD = true
 	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", via, h.NextHop, err)
+		return fmt.Errorf("%s %s: %w", junosQualifiedHop, h.NextHop, err)
 	}
 	return nil
 }

@@ -9,12 +9,17 @@ import (
 	"strings"
 )
 
-// lines is how a dialect says a static route in one line: "ip route [vrf V] PREFIX|NETWORK MASK HOP OPTION...".
+// lines is how a dialect says a static route in one line, "ip route [vrf V] PREFIX|NETWORK MASK HOP OPTION...", and takes it
+// away.
 type lines struct {
+	no       string            // before a line that takes it away
+	masks    [2]bool           // for IPv4 and IPv6: it writes the length of a prefix as a word of its own
 	begin    [2]string         // for IPv4 and IPv6
 	vrf      string            // before a VRF that stands before the prefix; "": it does not stand there
 	block    string            // begins the block of a VRF, which holds all lines that are indented; "": there are none
 	hopFirst bool              // the interface is after the address, not before it
+	after    []string          // options that are a part of the next hop and stand after the address
+	counts   bool              // there may be two routes that differ by the preference only
 	comment  string            // a comment of its own line may name the route that follows
 	options  map[string]option // what may follow the prefix; the rest is passed over, with its numbers
 }
@@ -23,27 +28,27 @@ type lines struct {
 type option func(s *Static, word string, p *phrase) error
 
 var (
-	ciscoIOSLines = lines{begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
+	ciscoIOSLines = lines{no: "no", masks: [2]bool{true, false}, after: []string{"global", "nexthop-vrf"}, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
 		"tag": readTag, "name": readName, "track": readTrack, "permanent": pass(0), "multicast": pass(0), "unicast": pass(0),
 		"global": readVia(0), "nexthop-vrf": readVia(1),
 	}}
-	ciscoNXOSLines = lines{begin: [2]string{"ip route", "ipv6 route"}, block: "vrf context ", options: map[string]option{
+	ciscoNXOSLines = lines{no: "no", after: []string{"vrf"}, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf context ", options: map[string]option{
 		"tag": readTag, "name": readName, "track": readTrack, "vrf": readVia(1),
 	}}
-	aristaEOSLines = lines{begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
+	aristaEOSLines = lines{no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
 		"tag": readTag, "name": readName, "track": readBFDWord("bfd"), "metric": pass(1), "label": pass(1),
 		"egress-vrf": readVia(1), "Nexthop-Group": readVia(1),
 	}}
-	huaweiVRPLines = lines{begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
+	huaweiVRPLines = lines{no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
 		"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFDWord("enable"), "cost": pass(1),
 		"track": pass(2), "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
 	}}
-	h3cComwareLines = lines{begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
+	h3cComwareLines = lines{no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
 		"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFD, "bfd-source": pass(1),
 		"track": readTrack, "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
 		"backup-interface": pass(1), "backup-nexthop": pass(1),
 	}}
-	frrLines = lines{begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
+	frrLines = lines{no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
 		"tag": readTag, "vrf": readVRF, "bfd": readBFD, "nexthop-vrf": readVia(1), "label": pass(1), "color": pass(1),
 		"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": pass(1), "table": elsewhere,
 	}}

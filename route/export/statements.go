@@ -7,19 +7,8 @@ import (
 
 // junos writes set commands. A route has no description there, and a comment by annotate would be lost in "show | display set":
 // the name stands in a comment of the text.
-func junos(b *strings.Builder, r Route, remove bool) {
-	at := "routing-options "
-	if r.VRF != "" {
-		at = "routing-instances " + r.VRF + " routing-options "
-	}
-	if r.NextHop.Is6() {
-		at += "rib " + strings.TrimPrefix(r.VRF+".inet6.0", ".") + " "
-	}
-	at += "static route " + r.Prefix.String()
-	if remove {
-		fmt.Fprintf(b, "delete %s next-hop %s\n", at, r.NextHop)
-		return
-	}
+func junos(b *strings.Builder, r Route) {
+	at := junosPath(r)
 	if r.Name != "" {
 		b.WriteString("# " + r.Name + "\n")
 	}
@@ -36,17 +25,22 @@ func junos(b *strings.Builder, r Route, remove bool) {
 	}
 }
 
-// vyos writes set commands of VyOS 1.4 and later. Only blackhole routes have a tag there.
-func vyos(b *strings.Builder, r Route, remove bool) {
-	at := "protocols static " + family(r, "route", "route6") + " " + r.Prefix.String()
+// junosPath is where a route stands.
+func junosPath(r Route) string {
+	at := "routing-options "
 	if r.VRF != "" {
-		at = "vrf name " + r.VRF + " " + at
+		at = "routing-instances " + r.VRF + " routing-options "
 	}
+	if r.Prefix.Addr().Is6() {
+		at += "rib " + strings.TrimPrefix(r.VRF+".inet6.0", ".") + " "
+	}
+	return at + "static route " + r.Prefix.String()
+}
+
+// vyos writes set commands of VyOS 1.4 and later. Only blackhole routes have a tag there.
+func vyos(b *strings.Builder, r Route) {
+	at := vyosPath(r)
 	hop := at + " next-hop " + r.NextHop.String()
-	if remove {
-		fmt.Fprintf(b, "delete %s\n", hop)
-		return
-	}
 	if r.Name != "" {
 		fmt.Fprintf(b, "set %s description '%s'\n", at, r.Name)
 	}
@@ -59,22 +53,22 @@ func vyos(b *strings.Builder, r Route, remove bool) {
 	}
 }
 
+// vyosPath is where a route stands.
+func vyosPath(r Route) string {
+	at := "protocols static " + family(r, "route", "route6") + " " + r.Prefix.String()
+	if r.VRF != "" {
+		at = "vrf name " + r.VRF + " " + at
+	}
+	return at
+}
+
 // mikrotik writes commands of RouterOS 7. Static routes have no tag there.
-func mikrotik(b *strings.Builder, r Route, remove bool) {
+func mikrotik(b *strings.Builder, r Route) {
 	hop := r.NextHop.String()
 	if r.VRF != "" {
 		hop += "@" + r.VRF
 	}
-	menu := family(r, "/ip route", "/ipv6 route")
-	if remove {
-		fmt.Fprintf(b, "%s remove [find dst-address=%s gateway=\"%s\"", menu, r.Prefix, hop)
-		if r.VRF != "" {
-			b.WriteString(" routing-table=" + r.VRF)
-		}
-		b.WriteString("]\n")
-		return
-	}
-	fmt.Fprintf(b, "%s add dst-address=%s gateway=%s", menu, r.Prefix, hop)
+	fmt.Fprintf(b, "%s add dst-address=%s gateway=%s", family(r, "/ip route", "/ipv6 route"), r.Prefix, hop)
 	if r.VRF != "" {
 		b.WriteString(" routing-table=" + r.VRF)
 	}
