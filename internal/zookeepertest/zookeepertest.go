@@ -94,7 +94,7 @@ const classPath = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.ja
 func (s *Server) Launch(t testing.TB) {
 	t.Helper()
 	// A small heap, and compiled in a hurry: a server lives for seconds.
-	s.Process = s.host.NS.Start(t, "java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto",
+	s.Process = s.host.NS.Start(t, "java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto",
 		"-Dzookeeper.jmx.log4j.disable=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", classPath, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.directory, "zoo.cfg"))
 }

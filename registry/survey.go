@@ -1,0 +1,106 @@
+package registry
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Survey probes many targets, each once.
+type Survey struct {
+	Dialer  Dialer
+	Dials   int           // at most so many at a time
+	Timeout time.Duration // of each
+	// Progress is called as targets are done, from one goroutine at a time; nil: nobody wants to know.
+	Progress func(done int)
+}
+
+// Where nobody answers, waiting for each of a thousand pods in turn takes long and says nothing new: when so many of a network
+// have been silent, and none of it has answered, the others get a fraction of the time.
+const (
+	silentEnough  = 4
+	impatience    = 6
+	networkBits4  = 24
+	networkBits6  = 64
+	leastPatience = 200 * time.Millisecond
+)
+
+// Run returns the answers of all targets. When the context ends, those that are not done have none.
+func (s Survey) Run(ctx context.Context, targets []Target) map[Target]Answer {
+	var (
+		lock    sync.Mutex
+		answers = make(map[Target]Answer, len(targets))
+		silence = silence{}
+		queue   = make(chan Target)
+		workers sync.WaitGroup
+	)
+	for range min(s.Dials, len(targets)) {
+		workers.Go(func() {
+			for t := range queue {
+				lock.Lock()
+				timeout := silence.patience(t, s.Timeout)
+				lock.Unlock()
+				answer := Probe(ctx, s.Dialer, t, timeout)
+				if ctx.Err() != nil {
+					continue // cut short: that is no answer
+				}
+				lock.Lock()
+				answers[t] = answer
+				silence.heard(t, answer)
+				if s.Progress != nil {
+					s.Progress(len(answers))
+				}
+				lock.Unlock()
+			}
+		})
+	}
+	known := make(map[Target]bool, len(targets))
+	for _, t := range targets {
+		if known[t] {
+			continue
+		}
+		known[t] = true
+		select {
+		case queue <- t:
+		case <-ctx.Done():
+		}
+	}
+	close(queue)
+	workers.Wait()
+	return answers
+}
+
+// silence counts, by network, those who do not answer; less than none: somebody does.
+type silence map[netip.Prefix]int
+
+func (s silence) patience(t Target, timeout time.Duration) time.Duration {
+	if network, ok := networkOf(t.Host); ok && s[network] >= silentEnough {
+		return min(timeout, max(timeout/impatience, leastPatience))
+	}
+	return timeout
+}
+
+func (s silence) heard(t Target, a Answer) {
+	network, ok := networkOf(t.Host)
+	switch {
+	case !ok || s[network] < 0:
+	case a.Reach == NoAnswer:
+		s[network]++
+	case a.Reach == Connected || a.Reach == Refused:
+		s[network] = -1
+	}
+}
+
+func networkOf(host string) (netip.Prefix, bool) {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Prefix{}, false
+	}
+	bits := networkBits6
+	if addr.Is4() {
+		bits = networkBits4
+	}
+	network, err := addr.WithZone("").Prefix(bits)
+	return network, err == nil
+}

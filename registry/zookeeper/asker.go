@@ -1,0 +1,167 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/waymark-bgp/waymark/registry"
+)
+
+// Asker asks servers for their limits and connections, by four-letter words and, where those are closed, by the AdminServer.
+type Asker struct {
+	Timeout   time.Duration // of each question
+	AdminPort uint16        // admin.serverPort; usually 8080
+}
+
+func (a Asker) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: a.Timeout, KeepAlive: -1}
+	return d.DialContext(ctx, network, address)
+}
+
+// Ask asks one server, HOST:PORT, everything. Without its connections there is an error; what else it does not tell is Unknown.
+func (a Asker) Ask(ctx context.Context, server string) (registry.Server, error) {
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return registry.Server{}, err
+	}
+	s := registry.Server{Name: server, Limit: registry.Unknown, Refused: registry.Unknown, Members: map[int]string{}}
+	q := questioning{Asker: a, ctx: ctx, host: host, server: &s}
+
+	limits := q.ask("conf", func(line string, _ uint16) error { return readConf(line, &s) }, func() error {
+		var c configuration
+		var members votingView
+		if err := a.command(ctx, host, "configuration", &c); err != nil {
+			return err
+		}
+		if a.command(ctx, host, "voting_view", &members) == nil { // of one that is alone there may be none
+			members.into(&s)
+		}
+		return c.into(&s)
+	})
+	clients := q.ask("cons", func(line string, own uint16) error {
+		c, err := readCons(line)
+		if err == nil && (c.Session != 0 || c.Source.Port() != own) {
+			s.Connections = append(s.Connections, c)
+		}
+		return err
+	}, func() error {
+		s.Connections = nil
+		var c connections
+		if err := a.command(ctx, host, "connections", &c); err != nil {
+			return err
+		}
+		return c.into(&s)
+	})
+	// Both are good to know, and nothing hangs on them.
+	_ = q.ask("srvr", func(line string, _ uint16) error { return readSrvr(line, &s) }, q.monitor)
+	_ = q.ask("mntr", func(line string, _ uint16) error { return readMntr(line, &s) }, q.monitor)
+
+	if limits == nil && s.Limit == registry.Unknown {
+		limits = errors.New("the answer to conf has no maxClientCnxns")
+	}
+	for id, address := range s.Members {
+		if host, p, err := net.SplitHostPort(address); err != nil {
+			delete(s.Members, id)
+		} else if p == "0" {
+			s.Members[id] = net.JoinHostPort(host, port) // a server usually has the port that the others have
+		}
+	}
+	if clients != nil {
+		return s, fmt.Errorf("%s does not tell its connections: %w", server, clients)
+	}
+	if limits != nil {
+		return s, fmt.Errorf("%s does not tell its limit: %w", server, limits)
+	}
+	return s, nil
+}
+
+// SeenAs opens a session on a connection to a server, and returns the address that the server says it comes from.
+func (a Asker) SeenAs(ctx context.Context, conn net.Conn, server string) (netip.Addr, error) {
+	session, err := Open(ctx, conn, registry.Secret{}, a.Timeout)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer session.Close()
+	s, err := a.Ask(ctx, server)
+	for _, c := range s.Connections {
+		if c.Session == session.ID {
+			return c.Source.Addr(), nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("%s does not list the session %#x that it has just given: is it several servers behind one address?", server, session.ID)
+	}
+	return netip.Addr{}, err
+}
+
+// questioning of one server: who was deaf once is not asked again, so that the whole is over in time.
+type questioning struct {
+	Asker
+	ctx        context.Context
+	host       string
+	server     *registry.Server
+	deaf       error // to words
+	adminFails error // of the AdminServer
+}
+
+// ask asks by a word, else by a command.
+func (q *questioning) ask(word string, read func(line string, own uint16) error, command func() error) error {
+	byWord := q.deaf
+	if byWord == nil {
+		if byWord = q.speak(q.ctx, q.server.Name, word, read); byWord == nil {
+			return nil
+		}
+		if !errors.Is(byWord, errClosed) {
+			q.deaf = byWord
+		}
+	}
+	byCommand := q.adminFails
+	if byCommand == nil {
+		if byCommand = command(); byCommand == nil {
+			return nil
+		}
+		q.adminFails = byCommand
+	}
+	return &ClosedError{Word: word, ByWord: byWord, ByCommand: byCommand, Port: q.AdminPort}
+}
+
+func (q *questioning) monitor() error {
+	var m monitor
+	if err := q.command(q.ctx, q.host, "monitor", &m); err != nil {
+		return err
+	}
+	m.into(q.server)
+	return nil
+}
+
+// ClosedError is that a server answers neither a word nor a command. It says what would open it.
+type ClosedError struct {
+	Word              string
+	ByWord, ByCommand error
+	Port              uint16 // of the AdminServer
+}
+
+func (e *ClosedError) Error() string {
+	text := fmt.Sprintf("%s: %v; AdminServer: %v", e.Word, e.ByWord, e.ByCommand)
+	if errors.Is(e.ByWord, errClosed) {
+		text += fmt.Sprintf(". In its zoo.cfg set 4lw.commands.whitelist=srvr,conf,cons,mntr, or admin.enableServer=true and let port %d be reached from here", e.Port)
+	}
+	return text
+}
+
+// Unwrap returns both causes.
+func (e *ClosedError) Unwrap() []error { return []error{e.ByWord, e.ByCommand} }
+
+// hungUp says what it means when a server ends the connection before it says anything.
+func hungUp(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return errHungUp
+	}
+	return fmt.Errorf("no answer: %w", err)
+}
