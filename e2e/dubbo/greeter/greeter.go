@@ -76,21 +76,20 @@ func Consumed(service string) *client.ClientInfo {
 
 // Flags are those of provider and consumer alike.
 type Flags struct {
-	Registry, Root, Protocol, Interface, Level string
+	Registry, Protocol, Interface, Level string
 }
 
 // Parse reads the flags of the program, and what flags of its own it has defined.
 func (f *Flags) Parse() {
 	flag.StringVar(&f.Registry, "registry", "127.0.0.1:2181", "ZooKeeper, `HOST:PORT[,HOST:PORT]`")
-	flag.StringVar(&f.Root, "root", "dubbo", "znode that services are registered below")
 	flag.StringVar(&f.Protocol, "protocol", constant.Dubbo, "dubbo (with hessian2) or tri (with protobuf)")
 	flag.StringVar(&f.Interface, "interface", "org.example.Greeter", "name of the service")
 	flag.StringVar(&f.Level, "level", constant.RegistryTypeInterface, "what is registered and looked up: interface, service (the application) or all")
 	flag.Parse()
 }
 
-// Options tell dubbo-go which registry to use.
+// Options tell dubbo-go which registry to use. Without a group of it interfaces are below /dubbo and applications below /services.
 func (f *Flags) Options() []registry.Option {
 	level := func(o *registry.Options) { o.Registry.RegistryType = f.Level }
-	return []registry.Option{registry.WithZookeeper(), registry.WithAddress(f.Registry), registry.WithGroup(f.Root), level}
+	return []registry.Option{registry.WithZookeeper(), registry.WithAddress(f.Registry), level}
 }
