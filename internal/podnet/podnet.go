@@ -23,6 +23,9 @@ type Namespace struct {
 	path string
 }
 
+// ErrNotHere is that the pod is on another node, or has ended.
+var ErrNotHere = errors.New("no network namespace on this host has the address")
+
 // own is the namespace of this process.
 const own = "/proc/self/ns/net"
 
@@ -51,7 +54,7 @@ func Find(address netip.Addr) (*Namespace, error) {
 		if here, err := has(address); err == nil && here {
 			return nil, fmt.Errorf("%s is an address of this host itself, not of a pod", address)
 		}
-		return nil, fmt.Errorf("no network namespace here has the address %s: the pod is on another node, or has ended", address)
+		return nil, fmt.Errorf("%w %s", ErrNotHere, address)
 	}
 	var where []string
 	for _, n := range owners {

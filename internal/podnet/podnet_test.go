@@ -81,7 +81,7 @@ func TestNotFound(t *testing.T) {
 	nettest.New(t, "b")
 	nettest.Join(t, nettest.Self, "veth", []string{"10.244.2.1/24"}, pod, "eth0", []string{"10.244.2.2/24"})
 	for address, want := range map[string]string{
-		"10.9.9.9":   "no network namespace here has the address 10.9.9.9",
+		"10.9.9.9":   "no network namespace on this host has the address 10.9.9.9",
 		"127.0.0.1":  "2 network namespaces here have the address 127.0.0.1: /run/netns/a, /run/netns/b",
 		"10.244.2.1": "10.244.2.1 is an address of this host itself",
 	} {

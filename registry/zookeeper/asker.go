@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"syscall"
@@ -81,11 +80,22 @@ func (a Asker) Ask(ctx context.Context, server string) (registry.Server, error) 
 	return s, nil
 }
 
-// SeenAs opens a session on a connection to a server, and returns the address that the server says it comes from.
-func (a Asker) SeenAs(ctx context.Context, conn net.Conn, server string) (netip.Addr, error) {
+// Dialer connects from somewhere, such as from inside a pod.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// SeenAs opens a session with a server from somewhere, and returns the address that the server says it comes from.
+func (a Asker) SeenAs(ctx context.Context, from Dialer, server string) (netip.Addr, error) {
+	dialing, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	conn, err := from.DialContext(dialing, "tcp", server)
+	if err != nil {
+		return netip.Addr{}, hungUp(err)
+	}
 	session, err := Open(ctx, conn, registry.Secret{}, a.Timeout)
 	if err != nil {
-		return netip.Addr{}, err
+		return netip.Addr{}, hungUp(err)
 	}
 	defer session.Close()
 	s, err := a.Ask(ctx, server)
@@ -158,10 +168,10 @@ func (e *ClosedError) Error() string {
 // Unwrap returns both causes.
 func (e *ClosedError) Unwrap() []error { return []error{e.ByWord, e.ByCommand} }
 
-// hungUp says what it means when a server ends the connection before it says anything.
+// hungUp says what it means when a server ends the connection before it has said anything, even while it is being opened.
 func hungUp(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return errHungUp
 	}
-	return fmt.Errorf("no answer: %w", err)
+	return err
 }

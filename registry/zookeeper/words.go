@@ -31,13 +31,13 @@ var (
 func (a Asker) speak(ctx context.Context, server, word string, read func(line string, own uint16) error) error {
 	conn, err := a.dial(ctx, "tcp", server)
 	if err != nil {
-		return err
+		return hungUp(err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_ = conn.SetDeadline(time.Now().Add(a.Timeout)) // of the whole answer: one may come forever
 	if _, err := io.WriteString(conn, word); err != nil {
-		return err
+		return hungUp(err)
 	}
 	own := netip.AddrPort{}
 	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
