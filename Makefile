@@ -68,8 +68,8 @@ FUZZTIME ?= 20s
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
-	@for file in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
-		$(GO) test -run '^$$' -fuzz . -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+	@git grep -o '^func Fuzz[A-Za-z0-9]*' -- '*_test.go' | while IFS=': ' read -r file _ name; do \
+		$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
 	done
 
 .PHONY: verify

@@ -100,6 +100,10 @@ func Probe(ctx context.Context, dialer Dialer, t Target, timeout time.Duration) 
 		if second := attempt(ctx, dialer, t, timeout, heartbeat(other)); second.Good() {
 			return second
 		}
+		// Servers of HTTP wait for the end of a line that never comes.
+		if third := attempt(ctx, dialer, t, timeout, options); third.Good() {
+			answer.Speech, answer.Detail = Else, errElse.Error()+": HTTP/1"
+		}
 	}
 	return answer
 }
