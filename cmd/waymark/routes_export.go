@@ -30,12 +30,19 @@ What a format has no word for is an error, not left out. Route names are the nod
 comment. With more than one gateway each begins with a comment line; with one there is nothing but commands (and such names).
 A PodCIDR that no gateway reaches, or that is not the node's own, has no route and is named on standard error.
 
+With --redistribute the commands follow by which the router passes these static routes on to its neighbours, and no others: with
+--tag a filter that matches the tag, which stays as it is while nodes come and go, so choose a tag that nothing else has; else one
+with the exact prefixes, to be entered again when they change. The protocol itself must be there. IPv6 goes into OSPFv3.
+
 Exit status: 0 all PodCIDRs have a route, 2 some have none, 1 nothing could be written.`,
 		Example: `  # what to enter on core1, in the dialect that the DatacenterNetwork says it has
   waymark routes export --gateway core1 > core1.txt
 
   # from files in place of the cluster, into a VRF of a Huawei router, with a tag to redistribute by
-  kubectl get nodes,datacenternetworks -o yaml | waymark routes export --from - --gateway core1 --format huawei-vrp --vrf prod --tag 4200`,
+  kubectl get nodes,datacenternetworks -o yaml | waymark routes export --from - --gateway core1 --format huawei-vrp --vrf prod --tag 4200
+
+  # and into OSPF process 1 of that router
+  waymark routes export --gateway core1 --tag 4200 --redistribute ospf:1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := options.read(cmd.Context(), cmd.InOrStdin(), &from)
@@ -60,6 +67,7 @@ Exit status: 0 all PodCIDRs have a route, 2 some have none, 1 nothing could be w
 	}
 	from.flags(cmd)
 	options.flags(cmd)
+	cmd.Flags().StringVar(&options.redistribute, "redistribute", "", "also write how the router passes exactly these routes on into a `protocol`: ospf[:PROCESS], isis[:TAG], eigrp:AS, bgp:AS")
 	return cmd
 }
 
@@ -71,6 +79,7 @@ func wrap(list []string) string {
 
 type exportOptions struct {
 	from, format, gateway string
+	redistribute          string // into a protocol; "": not
 	common                export.Common
 }
 
@@ -128,7 +137,7 @@ func (o *exportOptions) write(format string, want agent.StaticRoutes) (string, e
 	for _, g := range want.Gateways {
 		parts = append(parts, o.common.Apply(want.Routes[g.Name]))
 	}
-	if format == "json" || format == "csv" {
+	if (format == "json" || format == "csv") && o.redistribute == "" {
 		return export.Render(format, slices.Concat(parts...))
 	}
 	var text strings.Builder
@@ -139,6 +148,17 @@ func (o *exportOptions) write(format string, want agent.StaticRoutes) (string, e
 		part, err := export.Render(format, parts[i])
 		if err != nil {
 			return "", fmt.Errorf("gateway %s: %w", g.Name, err)
+		}
+		text.WriteString(part)
+		if o.redistribute == "" {
+			continue
+		}
+		into, err := export.ParseRedistribution(o.redistribute)
+		if err != nil {
+			return "", fmt.Errorf("--redistribute: %w", err)
+		}
+		if part, err = export.Redistribute(format, parts[i], into); err != nil {
+			return "", fmt.Errorf("gateway %s: --redistribute: %w", g.Name, err)
 		}
 		text.WriteString(part)
 	}

@@ -66,14 +66,27 @@ core2,,10.131.26.0/24,10.132.3.23,node-3,,,true,`, ""},
 		"what has no route does not keep the others": {lost, "--from - --gateway core2", `
 ! node-3
 ip route 10.131.26.0/24 10.132.3.23`, "found"},
-		"two dialects":    {good, "--from -", "", "core1 has the dialect huawei-vrp, and core2 has frr: choose one of them with --gateway, or a --format"},
-		"no such gateway": {good, "--from - --gateway core3", "", `the DatacenterNetwork has no gateway "core3"; it has core1, core2`},
-		"no such format":  {good, "--from - --format cisco", "", `there is no dialect "cisco"`},
-		"no such option":  {good, "--from - --gateway core2 --format vyos --tag 1", "", "gateway core2: route to 10.131.26.0/24 through 10.132.3.23 in vyos: a static route has no tag there"},
-		"no gateways":     {datacenter[:strings.Index(datacenter, "  gateways")], "--from -", "", "DatacenterNetwork default has no spec.gateways"},
-		"no network":      {exportNode("node-1", "10.132.2.21", "10.131.8.0/24"), "--from -", "", "there is no DatacenterNetwork named default"},
-		"bad manifest":    {strings.Replace(good, "dialect: frr", "dialect: fr", 1), "--from -", "", "Unsupported value"},
-		"no file":         {"", "--from " + dir + "/none", "", "no such file"},
+		"passed on by the tag": {good, "--from - --gateway core2 --tag 4200 --redistribute ospf", `
+! node-3
+ip route 10.131.26.0/24 10.132.3.23 tag 4200
+route-map WAYMARK permit 10
+ match tag 4200
+ set tag 4200
+exit
+router ospf
+ redistribute static route-map WAYMARK
+exit`, ""},
+		"no such protocol":   {good, "--from - --gateway core2 --redistribute rip", "", `--redistribute: no protocol "rip"`},
+		"not by that router": {good, "--from - --gateway core2 --redistribute eigrp:1", "", "gateway core2: --redistribute: frr has no redistribution into eigrp with a filter; it has ospf, isis, bgp"},
+		"data pass on none":  {good, "--from - --format json --redistribute bgp:1", "", "json has no routing protocols"},
+		"two dialects":       {good, "--from -", "", "core1 has the dialect huawei-vrp, and core2 has frr: choose one of them with --gateway, or a --format"},
+		"no such gateway":    {good, "--from - --gateway core3", "", `the DatacenterNetwork has no gateway "core3"; it has core1, core2`},
+		"no such format":     {good, "--from - --format cisco", "", `there is no dialect "cisco"`},
+		"no such option":     {good, "--from - --gateway core2 --format vyos --tag 1", "", "gateway core2: route to 10.131.26.0/24 through 10.132.3.23 in vyos: a static route has no tag there"},
+		"no gateways":        {datacenter[:strings.Index(datacenter, "  gateways")], "--from -", "", "DatacenterNetwork default has no spec.gateways"},
+		"no network":         {exportNode("node-1", "10.132.2.21", "10.131.8.0/24"), "--from -", "", "there is no DatacenterNetwork named default"},
+		"bad manifest":       {strings.Replace(good, "dialect: frr", "dialect: fr", 1), "--from -", "", "Unsupported value"},
+		"no file":            {"", "--from " + dir + "/none", "", "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, err := run(t, tt.manifests, append([]string{"routes", "export"}, strings.Fields(tt.args)...)...)
