@@ -113,11 +113,10 @@ func (b *birdReader) take(err error, hops ...Static) {
 	number, text := b.r.number, b.r.text
 	b.r.number, b.r.text = b.line, b.text
 	if err != nil {
-		b.r.refuse(err)
-	} else {
-		for _, s := range hops {
-			b.r.take(s, nil)
-		}
+		b.r.take(Static{}, err)
+	}
+	for _, s := range hops {
+		b.r.take(s, nil)
 	}
 	b.r.number, b.r.text = number, text
 }
@@ -139,6 +138,8 @@ func (b *birdReader) route(p phrase) (hops []Static, err error) {
 	}
 	for len(p) > 0 && err == nil {
 		switch word := p.take(); word {
+		case "from": // packets of these sources only
+			err = errElsewhere
 		case "via", "recursive":
 			hop := Static{}
 			if word == "recursive" {
@@ -178,8 +179,11 @@ func (b *birdReader) route(p phrase) (hops []Static, err error) {
 	if len(hops) == 0 && err == nil {
 		err = errNoHop
 	}
+	if err != nil {
+		return nil, err
+	}
 	for i := range hops {
 		hops[i].Prefix, hops[i].Preference, hops[i].Tag = all.Prefix, all.Preference, all.Tag
 	}
-	return hops, err
+	return hops, nil
 }

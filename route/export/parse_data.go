@@ -30,12 +30,17 @@ func readJSON(r *reading) error {
 		r.number += bytes.Count(text[at:begin], []byte{'\n'})
 		at = begin
 		r.text, _, _ = strings.Cut(string(raw), "\n")
-		var s Static
-		if err := json.Unmarshal(raw, &s.Route); err != nil {
+		var s struct { // not the line and the text of another configuration
+			Route
+			Via string
+		}
+		if err := json.Unmarshal(raw, &s); err != nil {
 			r.refuse(err)
 			continue
 		}
-		r.take(s, s.whole())
+		one := Static{Route: s.Route, Via: s.Via}
+		err := one.whole()
+		r.take(one, err)
 	}
 	if _, err := d.Token(); err != nil {
 		return fmt.Errorf("after line %d: the list has no end: %w", r.number, err)
@@ -52,7 +57,7 @@ func (s *Static) whole() error {
 		return fmt.Errorf("next hop %q is no address", hop)
 	}
 	s.Prefix = s.Prefix.Masked()
-	return nil
+	return s.complete()
 }
 
 // readCSV reads what asCSV writes. The columns may be in another order, and others among them.
@@ -106,6 +111,8 @@ func (s *Static) setColumn(name, value string) (err error) {
 		s.VRF = value
 	case "name":
 		s.Name = value
+	case "via":
+		s.Via = value
 	case "prefix":
 		err = s.Prefix.UnmarshalText([]byte(value))
 	case "nextHop":

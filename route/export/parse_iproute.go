@@ -11,7 +11,7 @@ var (
 	linuxCommands = []string{"add", "append", "change", "prepend", "replace"}
 	linuxDiscards = []string{"blackhole", "unreachable", "prohibit", "throw"}
 	linuxOthers   = []string{"local", "broadcast", "multicast", "anycast", "nat"}
-	linuxStatic   = []string{"boot", "static", "zstatic", "196"} // the last two are FRR's
+	linuxStatic   = []string{"boot", "3", "static", "4", "zstatic", "196"} // the last two are FRR's
 )
 
 // readLinux reads what "ip route show" prints, and the lines that "ip -batch" takes.
@@ -122,6 +122,9 @@ func (s Static) linux(w []string) (_ Static, configured bool, err error) {
 			return s, configured, fmt.Errorf("it ends after %q", option)
 		}
 		w = w[min(1, len(w)):]
+	}
+	if s.NextHop.IsValid() && !s.NextHop.IsLinkLocalUnicast() {
+		s.Via = "" // the kernel found it by the address
 	}
 	return s, configured, err
 }

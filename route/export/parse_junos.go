@@ -19,20 +19,24 @@ func readJunos(r *reading) error {
 		name string   // the last comment before the statement
 	)
 	cut := func() {
-		path = path[:0:cap(path)]
 		if len(base) > 0 {
 			path = path[:base[len(base)-1]]
+		} else {
+			path = path[:0]
 		}
 	}
 	for r.next() {
 		words, comment := l.split(r.text)
-		if len(words) == 0 {
-			name = strings.TrimLeft(comment, "# ")
-			continue
-		}
-		if len(path) == 0 && (words[0] == "set" || words[0] == "deactivate") {
-			t.junos(words[1:], words[0] == "deactivate", name)
+		switch {
+		case comment != "" && len(words) == 0:
+			name = strings.TrimLeft(comment, "#* ")
+		case r.text == "":
 			name = ""
+		case len(words) > 0 && strings.Contains(words[0], "@"): // a prompt
+			continue
+		case len(base) == 0 && len(words) > 0 && (words[0] == "set" || words[0] == "deactivate"):
+			t.junos(words[1:], words[0] == "deactivate", name)
+			path, name = path[:0], ""
 			continue
 		}
 		for _, word := range words {
@@ -65,7 +69,8 @@ func (t *statements) junos(p phrase, deactivate bool, name string) {
 		vrf = p.take()
 		hidden = p.skip("inactive:") || hidden
 	}
-	if !p.skip("routing-options") {
+	// "show configuration routing-options" leaves these words out.
+	if !p.skip("routing-options") && p.peek() != "static" && p.peek() != "rib" {
 		return
 	}
 	hidden = p.skip("inactive:") || hidden

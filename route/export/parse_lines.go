@@ -30,7 +30,7 @@ type option func(s *Static, word string, p *phrase) error
 var (
 	ciscoIOSLines = lines{no: "no", masks: [2]bool{true, false}, after: []string{"global", "nexthop-vrf"}, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
 		"tag": readTag, "name": readName, "track": readTrack, "permanent": pass(0), "multicast": pass(0), "unicast": pass(0),
-		"global": readVia(0), "nexthop-vrf": readVia(1),
+		"global": readVia(0), "dhcp": readVia(0), "nexthop-vrf": readVia(1),
 	}}
 	ciscoNXOSLines = lines{no: "no", after: []string{"vrf"}, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf context ", options: map[string]option{
 		"tag": readTag, "name": readName, "track": readTrack, "vrf": readVia(1),
@@ -50,7 +50,7 @@ var (
 	}}
 	frrLines = lines{no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
 		"tag": readTag, "vrf": readVRF, "bfd": readBFD, "nexthop-vrf": readVia(1), "label": pass(1), "color": pass(1),
-		"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": pass(1), "table": elsewhere,
+		"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": elsewhere, "table": elsewhere,
 	}}
 	// ciscoIOSXRLines are those in the blocks of router static.
 	ciscoIOSXRLines = lines{options: map[string]option{

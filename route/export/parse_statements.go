@@ -41,11 +41,11 @@ func (t *statements) at(vrf string, prefix netip.Prefix, name string) *statement
 	return route
 }
 
-// hop is the route's next hop with these words, which is added where it is new.
+// hop is the route's next hop with this address, or else these words, which is added where it is new.
 func (t *statements) hop(route *statementRoute, hop Static) *statementHop {
 	// The last one is mostly the one that is meant, and there are few.
 	for i := len(route.hops) - 1; i >= 0; i-- {
-		if h := &route.hops[i]; h.NextHop == hop.NextHop && h.Via == hop.Via {
+		if h := &route.hops[i]; h.NextHop == hop.NextHop && (hop.NextHop.IsValid() || h.Via == hop.Via) {
 			return h
 		}
 	}
@@ -122,8 +122,10 @@ func (t *statements) vyos(vrf string, p phrase) error {
 		}
 	case "blackhole", "reject":
 		hop.Via = kind
-	case "interface", "dhcp-interface":
+	case "interface":
 		hop.Via = p.take()
+	case "dhcp-interface":
+		hop.Via = kind + " " + p.take()
 	default:
 		return nil
 	}
@@ -138,6 +140,10 @@ func (t *statements) vyos(vrf string, p phrase) error {
 		h.Tag, err = readNumber[uint32](p.take())
 	case "bfd":
 		h.BFD = true
+	case "interface":
+		h.Via = p.take()
+	case "vrf":
+		h.Via = "vrf " + p.take()
 	case "disable":
 		h.hidden = true
 	}

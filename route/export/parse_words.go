@@ -45,6 +45,9 @@ func (l *lexer) word(line string) (word, rest string) {
 		// An apostrophe without another one is a letter.
 		if end := closing(line); end > 0 {
 			word, rest = line[1:end], line[end+1:]
+			if strings.IndexByte(word, '\\') >= 0 {
+				word = unescape.Replace(word)
+			}
 			if len(word) == 1 && strings.Contains(l.marks, word) {
 				word = ""
 			}
@@ -60,6 +63,8 @@ func (l *lexer) word(line string) (word, rest string) {
 	}
 	return line[:end], line[end:]
 }
+
+var unescape = strings.NewReplacer(`\"`, `"`, `\\`, `\`)
 
 // closing is where the quotation ends that begins a line; 0: nowhere.
 func closing(line string) int {

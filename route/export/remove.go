@@ -158,7 +158,7 @@ func undoVyOS(r *removal, s Static) string {
 		return line
 	case s.NextHop.IsValid():
 		return line + " next-hop " + s.NextHop.String()
-	case s.Via == "blackhole" || s.Via == "reject":
+	case s.Via == "blackhole" || s.Via == "reject" || strings.HasPrefix(s.Via, "dhcp-interface "):
 		return line + " " + s.Via
 	}
 	return line + " interface " + s.Via
