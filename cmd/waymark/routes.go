@@ -34,7 +34,7 @@ func routesCommand() *cobra.Command {
 	}
 	from.flags(cmd)
 	outputFlag(cmd, &output)
-	cmd.AddCommand(routesExportCommand(), routesDiffCommand())
+	cmd.AddCommand(routesExportCommand(), routesDiffCommand(), routesVerifyCommand())
 	return cmd
 }
 

@@ -31,10 +31,11 @@ func (n *Network) Leave(t *Target, s Start) Finding {
 }
 
 // Judge says what the hops of a path to an address of the target tell. They are in the order of their TTL; hops that nobody
-// asked for may be missing.
-func (n *Network) Judge(t *Target, address netip.Addr, hops []Hop) Finding {
+// asked for may be missing. near is the least TTL at which nodes beside this one were found to be right, 0: unknown. The way by
+// another node is longer, so that at this TTL or before none can be hidden; else whoever is before the node must answer.
+func (n *Network) Judge(t *Target, address netip.Addr, hops []Hop, near int) Finding {
 	f := Finding{Prefix: t.Prefix, Node: t.Node, Address: address, Hops: hops}
-	f.Verdict, f.Reason = n.judge(t, address, hops)
+	f.Verdict, f.Reason = n.judge(t, address, hops, near)
 	if f.Verdict != Right {
 		return f
 	}
@@ -46,15 +47,18 @@ func (n *Network) Judge(t *Target, address netip.Addr, hops []Hop) Finding {
 	return f
 }
 
-func (n *Network) judge(t *Target, address netip.Addr, hops []Hop) (Verdict, string) {
+func (n *Network) judge(t *Target, address netip.Addr, hops []Hop, near int) (Verdict, string) {
 	if a, b, found := loop(hops); found {
 		return Loop, fmt.Sprintf("between %s and %s", n.name(a), n.name(b))
 	}
 	var last Hop // that answered
 	for _, h := range hops {
+		proven := h.TTL <= max(1, near) || last.TTL == h.TTL-1
 		switch node := n.Nodes[h.From]; {
-		case node == t.Node && node != "":
+		case node == t.Node && node != "" && proven:
 			return Right, ""
+		case node == t.Node && node != "":
+			return Unproven, fmt.Sprintf("%s answers, and what is before it does not", n.name(h.From))
 		case node != "" && h.Kind != Reached:
 			return WrongNode, fmt.Sprintf("%s is on the way to %s", n.name(h.From), address)
 		case h.Kind == Nothing:
@@ -63,8 +67,8 @@ func (n *Network) judge(t *Target, address netip.Addr, hops []Hop) (Verdict, str
 			return Filtered, "refused by " + n.name(h.From)
 		case h.Kind == Unreachable:
 			return NoWay, n.name(h.From) + " knows no way on"
-		case h.Kind == Reached && address == First(t.Prefix):
-			return Right, "" // the node answers, and nodes would have said that they are on the way
+		case h.Kind == Reached && address == First(t.Prefix) && proven:
+			return Right, ""
 		case h.Kind == Reached:
 			return Unproven, before(n, address, h, last)
 		}
@@ -78,7 +82,7 @@ func (n *Network) judge(t *Target, address netip.Addr, hops []Hop) (Verdict, str
 
 // before says who is in the place where the node is expected, before the pod.
 func before(n *Network, address netip.Addr, pod, last Hop) string {
-	if last.From.IsValid() && last.TTL == pod.TTL-1 {
+	if last.TTL == pod.TTL-1 {
 		return fmt.Sprintf("%s is behind %s, which is no address of a node that is known", address, n.name(last.From))
 	}
 	return fmt.Sprintf("%s answers, and what is before it does not", address)

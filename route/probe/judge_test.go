@@ -34,7 +34,9 @@ func path(text string) (hops []Hop) {
 func TestJudge(t *testing.T) {
 	for _, tt := range []struct{ address, path, want string }{
 		{"10.131.8.1", "10.132.2.254 10.131.8.1!reached", "right: "},
-		{"10.131.8.1", "* 10.131.8.1!reached", "right: "}, // gateways are slow to answer; nodes are not
+		{"10.131.8.1", "* 10.131.8.1!reached", "unproven: 10.131.8.1 answers, and what is before it does not"},
+		{"10.131.8.1", "10.132.2.254 * 10.132.2.21", "unproven: node node-1 (10.132.2.21) answers, and what is before it does not"},
+		{"10.131.8.1", "10.132.2.21", "right: "},
 		{"10.131.8.1", "10.9.9.9 10.132.2.254 10.131.8.1!reached", "right: "},
 		{"10.131.8.7", "10.132.2.254 10.132.2.21 10.131.8.7!reached", "right: "},
 		{"10.131.8.7", "10.132.2.254 10.132.2.21 * *", "right: "}, // no such pod, but the route is right
@@ -56,9 +58,28 @@ func TestJudge(t *testing.T) {
 		{"10.131.8.1", "10.132.2.253 10.131.8.1!reached", "wrong gateway: by gateway core2 (10.132.2.253)"},
 		{"10.131.8.1", "10.132.2.253 10.132.2.254 10.131.8.1!reached", "right: "},
 	} {
-		f := network.Judge(&target, netip.MustParseAddr(tt.address), path(tt.path))
+		f := network.Judge(&target, netip.MustParseAddr(tt.address), path(tt.path), 0)
 		if got := fmt.Sprintf("%s: %s", f.Verdict, f.Reason); got != tt.want {
 			t.Errorf("%s by %s\ngot  %s\nwant %s", tt.address, tt.path, got, tt.want)
+		}
+	}
+}
+
+// TestJudgeNear knows how far other nodes of the network are.
+func TestJudgeNear(t *testing.T) {
+	for _, tt := range []struct {
+		near       int
+		path, want string
+	}{
+		{2, "* 10.131.8.1!reached", "right"},
+		{2, "* 10.132.2.21", "right"},
+		{3, "* 10.132.2.21", "right"},
+		{2, "* * 10.131.8.1!reached", "unproven"},
+		{2, "* * 10.132.2.21", "unproven"},
+		{2, "* 10.132.2.22 10.132.2.21", "wrong node"},
+	} {
+		if f := network.Judge(&target, netip.MustParseAddr("10.131.8.1"), path(tt.path), tt.near); string(f.Verdict) != tt.want {
+			t.Errorf("near %d, %s: %s %s, want %s", tt.near, tt.path, f.Verdict, f.Reason, tt.want)
 		}
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -50,7 +50,7 @@ func (p Prober) Run(ctx context.Context, n *probe.Network, targets []probe.Targe
 	}
 	defer k.close()
 	findings := k.leave(n, targets)
-	var near nearest
+	near := neighbours(n)
 	var group errgroup.Group
 	group.SetLimit(p.Parallel)
 	for i := range targets {
@@ -58,7 +58,7 @@ func (p Prober) Run(ctx context.Context, n *probe.Network, targets []probe.Targe
 			continue
 		}
 		group.Go(func() error {
-			f, err := p.look(ctx, n, &targets[i], k.device, &near)
+			f, err := p.look(ctx, n, &targets[i], k.device, near)
 			findings[i] = f
 			return err
 		})
@@ -66,39 +66,63 @@ func (p Prober) Run(ctx context.Context, n *probe.Network, targets []probe.Targe
 	if err := group.Wait(); err != nil {
 		return findings, err
 	}
-	return findings, p.again(ctx, n, targets, findings, k.device)
+	return findings, p.again(ctx, n, targets, findings, k.device, near)
 }
 
 const (
-	patience = 8                       // silent subnets that are asked for once more
+	patience = 8                       // subnets of a verdict that are asked for once more
 	pause    = 2100 * time.Millisecond // after which Linux says again that it has no route, to somebody whom it has told too often
 )
 
-// again asks for some silent subnets, one packet at a time: a router that has no way to any of them has told so a few times and
-// was silent then.
-func (p Prober) again(ctx context.Context, n *probe.Network, targets []probe.Target, findings []probe.Finding, device string) error {
-	asked := 0
+// again asks for some of the subnets that somebody was silent about, one packet at a time: a router that has no way to any of
+// them has told so a few times and was silent then. What proves one of them to be right may prove others.
+func (p Prober) again(ctx context.Context, n *probe.Network, targets []probe.Target, findings []probe.Finding, device string, near *nearest) error {
+	asked := map[probe.Verdict]int{}
 	for i := range findings {
-		if findings[i].Verdict != probe.Silent {
+		t, f := &targets[i], &findings[i]
+		if f.Verdict == probe.Unproven {
+			*f = n.Judge(t, f.Address, f.Hops, near.get(t))
+		}
+		if f.Verdict != probe.Unproven && f.Verdict != probe.Silent {
 			continue
 		}
-		if asked++; asked > patience {
-			return nil
+		if asked[f.Verdict]++; asked[f.Verdict] > patience {
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(pause):
 		}
-		w, err := p.open(n, &targets[i], targets[i].Addresses[0], device)
-		if err != nil {
+		if err := p.once(ctx, n, t, f, device, near); err != nil {
 			return err
 		}
-		w.round(ctx, furthest, furthest)
-		w.close()
-		if f := w.judge(); f.Verdict != probe.Silent {
-			findings[i] = f
+	}
+	return nil
+}
+
+// once asks for what a finding lacks most: who is before the node, or where packets come to their end.
+func (p Prober) once(ctx context.Context, n *probe.Network, t *probe.Target, f *probe.Finding, device string, near *nearest) error {
+	w, err := p.open(n, t, f.Address, device)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	ttl := furthest
+	if f.Verdict == probe.Unproven {
+		for _, h := range f.Hops {
+			w.hops[h.TTL] = h
 		}
+		ttl = max(1, f.Hops[len(f.Hops)-1].TTL-1)
+	}
+	w.near = near.get(t)
+	w.round(ctx, ttl, ttl, true)
+	found := w.judge()
+	if found.Verdict != probe.Silent {
+		*f = found
+	}
+	if found.Verdict == probe.Right {
+		near.seen(t, w.end())
 	}
 	return nil
 }
@@ -118,11 +142,11 @@ func (p Prober) look(ctx context.Context, n *probe.Network, t *probe.Target, dev
 		if found.Verdict == probe.Silent && ctx.Err() != nil {
 			return untried, nil // it had not the time to answer
 		}
-		if f.Verdict == probe.Untried || found.Verdict != probe.Silent {
-			f = found
+		if found.Verdict != probe.Silent && found.Verdict != probe.Unproven {
+			return found, nil
 		}
-		if f.Verdict != probe.Silent && f.Verdict != probe.Unproven {
-			break
+		if f.Verdict == probe.Untried || f.Verdict == probe.Silent {
+			f = found
 		}
 	}
 	return f, nil
@@ -134,9 +158,10 @@ func (p Prober) walk(ctx context.Context, n *probe.Network, t *probe.Target, add
 		return probe.Finding{}, err
 	}
 	defer w.close()
-	f := w.find(ctx, near.get(), p.Tries)
+	w.near = near.get(t)
+	f := w.find(ctx, p.Tries)
 	if f.Verdict == probe.Right {
-		near.seen(w.end())
+		near.seen(t, w.end())
 	}
 	return f, nil
 }
@@ -159,14 +184,50 @@ func (p Prober) open(n *probe.Network, t *probe.Target, address netip.Addr, devi
 	return w, nil
 }
 
-// nearest is the smallest TTL that a right node had so far.
-type nearest struct{ ttl atomic.Int64 }
+// nearest is the least TTL at which the nodes of each network were found to be right. Without knowing the networks it takes a
+// /24, and of IPv6 a /64, for one.
+type nearest struct {
+	networks map[networkOf]netip.Prefix
+	mu       sync.Mutex
+	ttl      map[netip.Prefix]int
+}
 
-func (n *nearest) get() int { return int(n.ttl.Load()) }
+type networkOf struct {
+	node string
+	v6   bool
+}
 
-func (n *nearest) seen(ttl int) {
-	for old := n.ttl.Load(); (old == 0 || int64(ttl) < old) && !n.ttl.CompareAndSwap(old, int64(ttl)); {
-		old = n.ttl.Load()
+func neighbours(n *probe.Network) *nearest {
+	near := &nearest{networks: map[networkOf]netip.Prefix{}, ttl: map[netip.Prefix]int{}}
+	for address, node := range n.Nodes {
+		bits := 24
+		if address.Is6() {
+			bits = 64
+		}
+		prefix, _ := address.Prefix(bits) // it has as many
+		of := networkOf{node, address.Is6()}
+		if old, found := near.networks[of]; !found || prefix.Compare(old) < 0 { // the same one each time
+			near.networks[of] = prefix
+		}
+	}
+	return near
+}
+
+func (n *nearest) of(t *probe.Target) netip.Prefix {
+	return n.networks[networkOf{t.Node, t.Prefix.Addr().Is6()}]
+}
+
+func (n *nearest) get(t *probe.Target) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ttl[n.of(t)]
+}
+
+func (n *nearest) seen(t *probe.Target, ttl int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if old := n.ttl[n.of(t)]; old == 0 || ttl < old {
+		n.ttl[n.of(t)] = ttl
 	}
 }
 

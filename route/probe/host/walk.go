@@ -26,6 +26,7 @@ type walk struct {
 	address netip.Addr
 	sockets []*socket
 	wait    time.Duration
+	near    int               // the least TTL of other nodes of the network; 0: unknown
 	hops    map[int]probe.Hop // those that were asked for
 	failed  error             // of the kernel, for the last probe that it did not send
 }
@@ -36,19 +37,19 @@ func (w *walk) close() {
 	}
 }
 
-// find walks to the address. near is the TTL that nodes had so far, 0: unknown; there the node is looked for first, since
-// routers limit how much they answer, and are asked by all walks.
-func (w *walk) find(ctx context.Context, near, tries int) probe.Finding {
-	if near > 0 {
-		w.round(ctx, max(1, near-1), near)
+// find walks to the address. At the TTL of its neighbours the node is looked for first, since routers limit how much they
+// answer, and are asked by all walks.
+func (w *walk) find(ctx context.Context, tries int) probe.Finding {
+	if w.near > 0 {
+		w.round(ctx, max(1, w.near-1), w.near, false)
 		if f := w.judge(); f.Verdict == probe.Right {
 			return f
 		}
 	}
 	for low := 1; low <= furthest; low += together {
 		high := min(low+together-1, furthest)
-		for range tries {
-			w.round(ctx, low, high)
+		for try := range tries {
+			w.round(ctx, low, high, try > 0)
 			if end := w.end(); ctx.Err() != nil || w.sure() || end > 0 && w.missing(1, end) == 0 {
 				return w.judge()
 			}
@@ -76,7 +77,7 @@ func (w *walk) judge() probe.Finding {
 		}
 	}
 	hops = hops[:len(hops)-max(0, silent-1)]
-	f := w.network.Judge(w.target, w.address, hops)
+	f := w.network.Judge(w.target, w.address, hops, w.near)
 	if f.Verdict == probe.Silent && w.failed != nil {
 		f.Verdict, f.Reason = probe.NoWay, "this machine does not send: "+w.failed.Error()
 	}
@@ -119,8 +120,9 @@ func (w *walk) missing(low, high int) int {
 	return n
 }
 
-// round asks for the TTLs that have no answer yet, and waits for answers.
-func (w *walk) round(ctx context.Context, low, high int) {
+// round asks for the TTLs that have no answer yet, and waits for answers. Unless it is patient, it does not wait long for those
+// that are before the end.
+func (w *walk) round(ctx context.Context, low, high int, patient bool) {
 	begin := time.Now()
 	deadline := begin.Add(w.wait)
 	for ttl := low; ttl <= high; ttl++ {
@@ -142,8 +144,7 @@ func (w *walk) round(ctx context.Context, low, high int) {
 			return
 		}
 		now := time.Now()
-		if end > 0 && !ended {
-			// A node that is before the end is not much slower than the end, and others need not be waited for.
+		if end > 0 && !ended && !patient {
 			ended = true
 			deadline = minTime(deadline, now.Add(20*time.Millisecond+4*now.Sub(begin)))
 		}
