@@ -65,8 +65,8 @@ func (r *reading) openbsdRow(six bool, columns []string, p phrase) {
 			s.Name = strings.Trim(p[i], `"`)
 		}
 	}
-	if err == nil {
-		err = s.complete()
+	if err == nil && s.complete() != nil {
+		s.Via = p[1] // the interface's own address
 	}
 	r.take(s, err)
 }

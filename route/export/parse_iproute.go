@@ -23,12 +23,10 @@ func readLinux(r *reading) error {
 		if len(w) > 0 && w[0] == "nexthop" {
 			if head.Prefix.IsValid() {
 				s, _, err := head.linux(w)
-				s.Line, s.Text = r.number, r.text
-				if err != nil {
-					r.refuse(err)
-				} else {
-					r.found = append(r.found, s)
+				if err == nil {
+					err = s.complete()
 				}
+				r.take(s, err)
 			}
 			continue
 		}

@@ -15,7 +15,8 @@ func readJunos(r *reading) error {
 	l, t := lexer{marks: "{};", comment: "#", block: true}, statements{r: r}
 	var (
 		path []string // of the statement so far, with the words before each brace that is open
-		base []int    // for each of these: where in the path what is inside of it begins
+		from []source // of each word of the path
+		base []int    // for each brace: where in the path what is inside of it begins
 		name string   // the last comment before the statement
 	)
 	cut := func() {
@@ -35,7 +36,8 @@ func readJunos(r *reading) error {
 		case len(words) > 0 && strings.Contains(words[0], "@"): // a prompt
 			continue
 		case len(base) == 0 && len(words) > 0 && (words[0] == "set" || words[0] == "deactivate"):
-			t.junos(words[1:], words[0] == "deactivate", name)
+			t.source = source{r.number, r.text}
+			t.junos(words[1:], nil, words[0] == "deactivate", name)
 			path, name = path[:0], ""
 			continue
 		}
@@ -49,11 +51,11 @@ func readJunos(r *reading) error {
 				}
 				cut()
 			case ";":
-				t.junos(path, false, name)
+				t.junos(path, from, false, name)
 				name = ""
 				cut()
 			default:
-				path = append(path, word)
+				path, from = append(path, word), append(from[:len(path)], source{r.number, r.text})
 			}
 		}
 	}
@@ -61,8 +63,14 @@ func readJunos(r *reading) error {
 	return nil
 }
 
-// junos reads a statement of the whole configuration.
-func (t *statements) junos(p phrase, deactivate bool, name string) {
+// junos reads a statement of the whole configuration, whose words may be from several lines.
+func (t *statements) junos(p phrase, from []source, deactivate bool, name string) {
+	whole := len(p)
+	begin := func() { // what is told of the statement is told of the line where this word is
+		if at := whole - len(p); at < len(from) && at < whole {
+			t.source = from[at]
+		}
+	}
 	vrf, hidden := "", p.skip("inactive:")
 	if p.skip("routing-instances") {
 		hidden = p.skip("inactive:") || hidden
@@ -85,20 +93,22 @@ func (t *statements) junos(p phrase, deactivate bool, name string) {
 		return
 	}
 	hidden = p.skip("inactive:") || hidden
+	begin()
 	if !p.skip("route") {
 		return
 	}
 	prefix, err := readPrefix(p.take())
 	if err != nil {
-		t.r.refuse(err)
+		t.refuse(err)
 		return
 	}
 	route := t.at(vrf, prefix, name)
+	begin()
 	if hidden || deactivate && len(p) == 0 {
 		route.hidden = true
 	}
 	if err := t.junosRoute(route, p, p.skip("inactive:") || deactivate); err != nil {
-		t.r.refuse(err)
+		t.refuse(err)
 	}
 }
 

@@ -5,8 +5,23 @@ import "net/netip"
 // statements collects routes that a configuration says in several statements each.
 type statements struct {
 	r      *reading
+	source source // of the statement
 	routes map[statementKey]*statementRoute
 	order  []*statementRoute
+}
+
+// source is a line, and its number.
+type source struct {
+	number int
+	text   string
+}
+
+// refuse notes that the statement cannot be read: once for a line that many begin with.
+func (t *statements) refuse(err error) {
+	if n := len(t.r.unread); n > 0 && t.r.unread[n-1].Line == t.source.number {
+		return
+	}
+	t.r.unread = append(t.r.unread, Unread{t.source.number, t.source.text, err.Error()})
 }
 
 type statementKey struct {
@@ -26,12 +41,12 @@ type statementHop struct {
 	hidden bool
 }
 
-// at is the route to a prefix, which begins with the line being read.
+// at is the route to a prefix, which may begin with this statement.
 func (t *statements) at(vrf string, prefix netip.Prefix, name string) *statementRoute {
 	key := statementKey{vrf, prefix}
 	route := t.routes[key]
 	if route == nil {
-		route = &statementRoute{all: Static{Route: Route{VRF: vrf, Prefix: prefix, Name: name}, Line: t.r.number, Text: t.r.text}}
+		route = &statementRoute{all: Static{Route: Route{VRF: vrf, Prefix: prefix, Name: name}, Line: t.source.number, Text: t.source.text}}
 		if t.routes == nil {
 			t.routes = map[statementKey]*statementRoute{}
 		}
@@ -49,7 +64,7 @@ func (t *statements) hop(route *statementRoute, hop Static) *statementHop {
 			return h
 		}
 	}
-	hop.Line, hop.Text = t.r.number, t.r.text
+	hop.Line, hop.Text = t.source.number, t.source.text
 	route.hops = append(route.hops, statementHop{Static: hop})
 	return &route.hops[len(route.hops)-1]
 }
@@ -61,8 +76,8 @@ func (t *statements) end() {
 			continue
 		}
 		if len(route.hops) == 0 {
-			t.r.number, t.r.text = route.all.Line, route.all.Text
-			t.r.refuse(errNoHop)
+			t.source = source{route.all.Line, route.all.Text}
+			t.refuse(errNoHop)
 		}
 		for _, h := range route.hops {
 			if h.hidden {
@@ -95,8 +110,9 @@ func readVyOS(r *reading) error {
 			vrf = p.take()
 		}
 		if p.skip("protocols", "static") && (p.skip("route") || p.skip("route6")) {
+			t.source = source{r.number, r.text}
 			if err := t.vyos(vrf, p); err != nil {
-				r.refuse(err)
+				t.refuse(err)
 			}
 		}
 	}
