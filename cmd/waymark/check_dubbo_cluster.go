@@ -44,15 +44,17 @@ func (f *facts) read(ctx context.Context, stdin io.Reader) (registry.Cluster, []
 	var o clusterObjects
 	var notes []string
 	var err error
+	now := time.Now()
 	if len(f.files) > 0 {
 		notes, err = o.readFiles(stdin, f.files)
+		now = o.reported()
 	} else {
 		notes, err = o.ask(ctx, &f.access)
 	}
 	if err != nil {
 		return registry.Cluster{}, nil, err
 	}
-	c := o.registryCluster(time.Now())
+	c := o.registryCluster(now)
 	c.Bridges = bridges
 	return c, notes, nil
 }
@@ -139,6 +141,16 @@ func (o *clusterObjects) readFiles(stdin io.Reader, paths []string) (notes []str
 	}
 	slices.Sort(notes)
 	return notes, nil
+}
+
+// reported is when the last node did: files are of that time.
+func (o *clusterObjects) reported() (last time.Time) {
+	for _, s := range o.states {
+		if t := s.Status.Reported.Time; t.After(last) {
+			last = t
+		}
+	}
+	return last
 }
 
 func (o *clusterObjects) add(raw json.RawMessage) error {

@@ -12,8 +12,8 @@ import (
 	"github.com/waymark-bgp/waymark/registry"
 )
 
-// Listener hears the ICMP errors that come to this host, as the kernel tells a connection neither who sent one nor all that it
-// says. It needs CAP_NET_RAW.
+// Listener hears the ICMP errors that come to this host. The kernel tells a connection neither who sent one nor all that it
+// says, and keeps most of them to itself while a connection is opened. It needs CAP_NET_RAW.
 type Listener struct {
 	conns []net.PacketConn
 	lock  sync.Mutex
