@@ -76,7 +76,7 @@ func hostPort(host string, port uint16) string {
 func Judge(cluster Cluster, providers []Provider, answers map[Target]Answer) []Endpoint {
 	endpoints := gather(providers, answers)
 	x := cluster.index()
-	hear := hearing{nodes: map[string]bool{}, prefixes: map[netip.Prefix]bool{}}
+	hear := hearing{nodes: map[string]bool{}, prefixes: map[netip.Prefix]bool{}, routeless: map[netip.Prefix]netip.Addr{}}
 	places := make([]place, len(endpoints))
 	for i := range endpoints {
 		e := &endpoints[i]
@@ -141,10 +141,15 @@ func gather(providers []Provider, answers map[Target]Answer) []Endpoint {
 type hearing struct {
 	nodes    map[string]bool
 	prefixes map[netip.Prefix]bool
+	// routeless are routers that have said that they have no route to a prefix: they do not say it of each packet (RFC 1812, 4.3.2.8).
+	routeless map[netip.Prefix]netip.Addr
 }
 
 func (h hearing) note(e *Endpoint, at place) {
 	for _, s := range e.Answers {
+		if s.Reach == NoRoute && at.prefix.IsValid() && s.From.IsValid() && !slices.Contains(at.node.Addresses, s.From) {
+			h.routeless[at.prefix] = s.From // the node itself would say that it does not find the pod
+		}
 		if s.Reach != Connected && s.Reach != Refused {
 			continue
 		}
@@ -268,6 +273,8 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 		return says(NoRouteThere, "%s has no route to %s of %s, or nobody has the address there", a.From, at.prefix, n.Name)
 	case a.Reach == NoRoute:
 		return says(NoRouteThere, "there is no route to %s of %s, or nobody has the address there: %s", at.prefix, n.Name, a.Detail)
+	case a.Reach == NoAnswer && hear.routeless[at.prefix].IsValid() && !hear.prefixes[at.prefix]:
+		return says(NoRouteThere, "%s has no route to %s of %s: it has said so of others there", hear.routeless[at.prefix], at.prefix, n.Name)
 	case hear.prefixes[at.prefix]:
 		return says(Filtered, "others in %s of %s answer, %s does not: it is filtered, or the pod hangs", at.prefix, n.Name, e.Address())
 	case n.Unknown != "":

@@ -149,6 +149,14 @@ func TestOthersTell(t *testing.T) {
 	if !strings.Contains(got, "NoRouteBack: node-1 itself answers") {
 		t.Error(got)
 	}
+	// A router says that it has no route of a few packets only. A node that says so does not find that pod.
+	for from, want := range map[string]string{"10.132.2.254": "NoRoute: 10.132.2.254 has no route to 10.244.1.0/24 of node-1: it has said so", "10.132.2.1": "Filtered"} {
+		no := Answer{Reach: NoRoute, From: netip.MustParseAddr(from)}
+		got = judged(shop(), provider("10.244.1.7", silent), provider("10.244.1.8", no))["10.244.1.7"]
+		if !strings.Contains(got, want) {
+			t.Errorf("with %s: %s", from, got)
+		}
+	}
 	// The node's report is older than what is seen.
 	got = judged(shop(), provider("10.244.2.7", silent), provider("10.244.2.8", rst))["10.244.2.7"]
 	if strings.Contains(got, "NotAnnounced") {
