@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
-	"github.com/waymark-bgp/waymark/nat"
+	"github.com/waymark-bgp/waymark/bfd"
 	"github.com/waymark-bgp/waymark/route"
 )
 
@@ -81,40 +81,43 @@ func TestFailoversAreCounted(t *testing.T) {
 // TestConnectionsOfALostGateway looks which connections are left as the health of their gateway changes, while another one has
 // the address or this one has kept it.
 func TestConnectionsOfALostGateway(t *testing.T) {
-	n2 := netip.MustParseAddr("192.0.2.2")
 	const mark = 5
 	for _, test := range []struct {
 		name    string
 		gateway string // that has the address
-		healths []Health
-		left    []bool // after each of them, where new connections come after each
+		died    bool   // while the agent was away
+		diag    bfd.Diag
+		left    bool
 	}{
-		{"dies", "n3", []Health{Alive, Dead}, []bool{true, false}},
-		{"died unseen", "n3", []Health{Presumed, Returned}, []bool{true, false}},
-		{"is settled again", "n3", []Health{Dead, Returned, Alive, Returned}, []bool{false, true, true, false}},
-		{"returned, as all others", "n2", []Health{Returned, Alive}, []bool{true, true}},
+		{"has died", "n3", true, bfd.DiagConcatenatedPath, false},
+		{"has come back from a drain", "n3", false, bfd.DiagConcatenatedPath, true},
+		{"has died, and has the address", "n2", true, bfd.DiagConcatenatedPath, true},
+		{"was out of sight", "n3", true, 0, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			connections := map[uint32]int{}
-			a := &Agent{Log: slog.New(slog.DiscardHandler), Forget: func(_ context.Context, mark, _ uint32) (int, error) {
-				n := connections[mark]
-				delete(connections, mark)
-				return n, nil
+			c := newClockwork(true)
+			c.remember.Failed = map[netip.Addr]uint64{gatewayA: 3}
+			c.passive, c.sessions[0].Failures = 1, 3
+			if test.died {
+				c.sessions[0].Failures++
+			}
+			c.becomes(bfd.Up, test.diag, true)
+			c.after(time.Second)
+			left := true
+			a := &Agent{Log: slog.New(slog.DiscardHandler), gateways: c.gateways, Forget: func(context.Context, uint32, uint32) (int, error) {
+				left = false
+				return 1, nil
 			}}
 			a.snapshot.Synced = true
-			a.marks = map[Way]uint16{{VNI: 7, Gateway: n2}: mark}
+			a.marks = map[Way]uint16{{VNI: 7, Gateway: gatewayA}: mark}
 			a.plan.Egress = &EgressPlan{Marks: a.marks, States: []EgressState{{
-				VNI: 7, Choice: Choice{Gateway: test.gateway}, Gateways: []GatewayState{{Node: "n2", Address: n2}, {Node: "n3", Address: netip.MustParseAddr("192.0.2.3")}},
+				VNI: 7, Choice: Choice{Gateway: test.gateway}, Gateways: []GatewayState{{Node: "n2", Address: gatewayA}, {Node: "n3", Address: netip.MustParseAddr("192.0.2.3")}},
 			}}}
-			for i, health := range test.healths {
-				connections[mark<<nat.MarkShift] = 1
-				a.gateways.health = map[netip.Addr]Health{n2: health}
-				if err := a.forget(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if left := len(connections) > 0; left != test.left[i] {
-					t.Errorf("%v after %v: connections left: %v, want %v", health, test.healths[:i], left, test.left[i])
-				}
+			if err := a.forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left != test.left {
+				t.Errorf("connections are left: %v, want %v", left, test.left)
 			}
 		})
 	}

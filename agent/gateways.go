@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -34,6 +35,8 @@ type gateways struct {
 	since  map[netip.Addr]time.Time // when BFD saw the last change
 	up     map[netip.Addr]uint64    // failures counted when the session was last up, since this node was last cut off
 	detect map[netip.Addr]time.Duration
+	failed map[netip.Addr]uint64 // failures counted when the session was last up, by this agent or the one before it
+	died   map[netip.Addr]bool   // a session has failed since the gateway was last alive
 
 	started   time.Time
 	remember  Egress // of the agent before this one
@@ -54,6 +57,7 @@ func (g *gateways) observe(now time.Time, sessions []bfd.Status, instance string
 	if g.health == nil {
 		g.health, g.since = map[netip.Addr]Health{}, map[netip.Addr]time.Time{}
 		g.up, g.detect = map[netip.Addr]uint64{}, map[netip.Addr]time.Duration{}
+		g.failed, g.died = map[netip.Addr]uint64{}, map[netip.Addr]bool{}
 		g.returned = !g.resumed
 	}
 	g.nextCheck = 0
@@ -91,6 +95,10 @@ func (g *gateways) observe(now time.Time, sessions []bfd.Status, instance string
 func (g *gateways) meet(now time.Time, instance string) {
 	first := g.instance == ""
 	clear(g.up)
+	clear(g.failed)
+	if first && instance == g.remember.Instance {
+		maps.Copy(g.failed, g.remember.Failed)
+	}
 	switch {
 	case !first:
 		g.returned = true
@@ -128,6 +136,9 @@ func (g *gateways) judge(now time.Time, s bfd.Status) {
 	}
 	if s.State == bfd.Up {
 		g.up[s.Peer], g.detect[s.Peer] = s.Failures, s.DetectionTime
+		last, seen := g.failed[s.Peer]
+		g.failed[s.Peer] = s.Failures
+		g.died[s.Peer] = health != Alive && (g.died[s.Peer] || seen && s.Failures > last)
 	}
 	if !known || health != before {
 		g.health[s.Peer], g.since[s.Peer] = health, s.Since

@@ -30,6 +30,8 @@ type Egress struct {
 	Marks    []MarkedWay       `json:"marks,omitempty"`
 	Instance string            `json:"instance,omitempty"` // of the waymark-bfd that was there last
 	Stopped  time.Time         `json:"stopped,omitzero"`   // when the agent ended; zero: it was killed
+	// Failed says how often, by that waymark-bfd, the session with a gateway had failed when it was last up.
+	Failed map[netip.Addr]uint64 `json:"failed,omitempty"`
 }
 
 // MarkedWay is a way with its mark.

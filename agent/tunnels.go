@@ -173,14 +173,14 @@ func (a *Agent) forget(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// lost says that a gateway has nothing of a way any more: it is dead, or it was while this node did not look, and another
-// gateway has the address.
+// lost says that a gateway has nothing of a way any more: it is dead, or it was while this agent did not look, and another
+// gateway has the address. One that has returned from a drain has its connections still.
 func (a *Agent) lost(way Way) bool {
 	switch a.gateways.health[way.Gateway] {
 	case Dead:
 		return true
 	case Returned:
-		return !slices.ContainsFunc(a.plan.Egress.States, func(s EgressState) bool {
+		return a.gateways.died[way.Gateway] && !slices.ContainsFunc(a.plan.Egress.States, func(s EgressState) bool {
 			return s.VNI == way.VNI && slices.ContainsFunc(s.Gateways, func(g GatewayState) bool { return g.Node == s.Gateway && g.Address == way.Gateway })
 		})
 	}
@@ -274,7 +274,7 @@ func (a *Agent) egressStates() []EgressState {
 
 // remember keeps what the next agent on this boot must know.
 func (a *Agent) remember(stopped time.Time) error {
-	egress := Egress{Instance: a.gateways.instance, Stopped: stopped}
+	egress := Egress{Instance: a.gateways.instance, Stopped: stopped, Failed: a.gateways.failed}
 	if a.plan.Egress != nil {
 		egress.Choices = a.plan.Egress.Choices
 	}
