@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// rewriting are the dialects in which a route that is entered again with other options changes; in the others it is a second one.
-var rewriting = []string{"cisco-ios", "cisco-iosxr", "cisco-nxos", "huawei-vrp", "h3c-comware", "juniper-junos", "vyos"}
+// rewriting are the dialects in which a route that is entered again with other options changes (of FRR seen with 8.4); in the others
+// it is a second one.
+var rewriting = []string{"cisco-ios", "cisco-iosxr", "cisco-nxos", "huawei-vrp", "h3c-comware", "juniper-junos", "vyos", "frr"}
 
 // Fix writes the commands that bring a router in step: first what is to be there, then, the longest prefixes first, the undo of
 // what is not. So a wanted prefix that has a route of any length has one all the time. Between the two, a prefix with a wrong next
@@ -118,7 +119,7 @@ func (f *fixing) plan(wrong []Change) exchange {
 		case inPlace(c) && openbsd: // "route change" wants one next hop
 			x.first = append(x.first, c.Have)
 		case inPlace(c): // "ip route replace" takes all next hops away
-		case c.Have.NextHop == c.Want.NextHop && slices.Contains(rewriting, f.dialect):
+		case c.Have.NextHop == c.Want.NextHop && c.Have.Via == "" && !c.Beside && slices.Contains(rewriting, f.dialect):
 			x.enter = append(x.enter, c.Want)
 		default:
 			if !c.Beside && !replaced {

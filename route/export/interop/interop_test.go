@@ -116,8 +116,9 @@ func TestLinux(t *testing.T) {
 	}
 }
 
-func TestFRR(t *testing.T) {
-	newRack(t)
+// startFRR returns a way to say something to zebra and staticd.
+func startFRR(t *testing.T) frrRouter {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "frr-")
 	if err != nil {
 		t.Fatal(err)
@@ -136,31 +137,29 @@ func TestFRR(t *testing.T) {
 			return err
 		})
 	}
-	vtysh := func(args ...string) string {
+	return func(t testing.TB, args ...string) string {
 		t.Helper()
 		return nettest.Run(t, "vtysh", append([]string{"--config_dir", dir, "--vty_socket", dir}, args...)...)
 	}
-	configure := func(text string) {
-		t.Helper()
-		if out := vtysh("-f", file(t, text)); strings.Contains(out, "%") { // "% Unknown command"
-			t.Fatalf("%s\nof\n%s", out, text)
-		}
-	}
+}
 
-	configure(golden(t, "frr.plain"))
+func TestFRR(t *testing.T) {
+	newRack(t)
+	vtysh := startFRR(t)
+	vtysh.enter(t, golden(t, "frr.plain"))
 	same(t, "main", wanted(routes(t, "plain"), 20, 20))
 
 	// FRR 8.4 is too old for BFD, and this kernel has no VRFs: what it takes is seen in what it keeps.
-	configure(strings.ReplaceAll(golden(t, "frr.full"), " bfd\n", "\n"))
-	running := vtysh("-c", "show running-config")
+	vtysh.enter(t, strings.ReplaceAll(golden(t, "frr.full"), " bfd\n", "\n"))
+	running := vtysh.show(t)
 	for _, r := range routes(t, "full") {
 		if line := fmt.Sprintf("%s %s tag 4200 50", r.Prefix, r.NextHop); !strings.Contains(running, line) {
 			t.Errorf("no %q in\n%s", line, running)
 		}
 	}
-	configure(golden(t, "frr.plain-removed") + golden(t, "frr.full-removed"))
+	vtysh.enter(t, golden(t, "frr.plain-removed")+golden(t, "frr.full-removed"))
 	same(t, "main", nil)
-	if running := vtysh("-c", "show running-config"); strings.Contains(running, "10.131.") || strings.Contains(running, "fd00:131:") {
+	if running := vtysh.show(t); strings.Contains(running, "10.131.") || strings.Contains(running, "fd00:131:") {
 		t.Errorf("still there:\n%s", running)
 	}
 }
