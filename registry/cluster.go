@@ -190,6 +190,19 @@ func (c *index) podCIDR(addr netip.Addr) (*Node, netip.Prefix) {
 	return nil, netip.Prefix{}
 }
 
+// WayBack says why answers to a pod's address do not find it, as far as the cluster knows; false: nothing is known to be wrong.
+func (c *Cluster) WayBack(pod netip.Addr) (Finding, bool) {
+	node, prefix := c.index().podCIDR(pod)
+	if node == nil {
+		return Finding{}, false
+	}
+	_, reason, why := node.announced(prefix)
+	if reason == "" {
+		return Finding{}, false
+	}
+	return Finding{NoRouteBack, "answers to " + pod.String() + " do not find it: " + why}, true
+}
+
 // announced says at which peers a prefix of the node is, or why it is at none.
 func (n *Node) announced(prefix netip.Prefix) (peers []string, reason Reason, why string) {
 	if n.Unknown != "" {

@@ -182,8 +182,9 @@ func findings(x *index, hear hearing, e *Endpoint, at place) []Finding {
 			add(SourceAddress, "%s is the egress address of %s: packets leave with it, nobody listens there", e.Host, at.whose)
 		}
 	case PodAddress:
+		connected := slices.ContainsFunc(e.Answers, func(s Spoken) bool { return s.Reach == Connected })
 		switch {
-		case good:
+		case connected: // it is somebody's, whatever the list of pods says
 		case at.node == nil && at.whose == "" && len(x.Nodes) > 0 && x.Services != nil:
 			add(Stale, "%s is in the cluster's range, and no node has it: the node is gone, and the pod with it", e.Host)
 		case at.node != nil && x.Pods != nil && at.whose == "":

@@ -86,8 +86,10 @@ func Counts(endpoints []Endpoint) []Count {
 		}
 		counts[at].Addresses++
 		counts[at].Providers += len(e.Providers)
-		if e.Reachable() {
-			counts[at].Reachable += len(e.Providers)
+		for _, p := range e.Providers {
+			if slices.ContainsFunc(e.Answers, func(s Spoken) bool { return s.Protocol == p.Protocol && s.Good() }) {
+				counts[at].Reachable++
+			}
 		}
 	}
 	slices.SortFunc(counts, func(a, b Count) int { return strings.Compare(string(a.Class), string(b.Class)) })

@@ -27,7 +27,7 @@ import (
 
 func checkCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "check", Short: "Whether what is in force does what is wanted"}
-	cmd.AddCommand(checkDubboCommand(), checkSourceCommand(), checkZooKeeperCommand())
+	cmd.AddCommand(checkDubboCommand(), checkReachCommand(), checkSourceCommand(), checkZooKeeperCommand())
 	return cmd
 }
 

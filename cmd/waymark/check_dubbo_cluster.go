@@ -29,9 +29,12 @@ type facts struct {
 	offline bool
 }
 
-func (f *facts) flags(cmd *cobra.Command) {
+func (f *facts) flags(cmd *cobra.Command) { f.flagsWith(cmd, "from") }
+
+// flagsWith is for a command to which "from" means something else.
+func (f *facts) flagsWith(cmd *cobra.Command, files string) {
 	f.access.flags(cmd)
-	cmd.Flags().StringArrayVar(&f.files, "from", nil, "`file` or directory of objects in place of the cluster, or - for standard input; may be repeated")
+	cmd.Flags().StringArrayVar(&f.files, files, nil, "`file` or directory of objects in place of the cluster, or - for standard input; may be repeated")
 	cmd.Flags().BoolVar(&f.offline, "offline", false, "ask no cluster: judge by the addresses themselves, and by dialling")
 }
 
