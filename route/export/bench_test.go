@@ -3,6 +3,7 @@ package export
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -29,6 +30,25 @@ func BenchmarkExport(b *testing.B) {
 				}
 				if _, err := Render(d, Aggregate(routes)); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkParse reads 100,000 lines, of which the most are no static routes.
+func BenchmarkParse(b *testing.B) {
+	for name, text := range running(b) {
+		text = strings.Repeat(text, 100000/strings.Count(text, "\n"))
+		if name == "json" || name == "csv" {
+			continue // are nothing but routes, and one after the other is none
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if found, _, err := Parse(dialectOf(name), text); err != nil || len(found) == 0 {
+					b.Fatalf("%d routes, %v", len(found), err)
 				}
 			}
 		})

@@ -136,13 +136,14 @@ func readPrefix(word string) (netip.Prefix, error) {
 
 // setHop reads a next hop, whose zone is the interface.
 func (s *Static) setHop(word string) error {
-	a, err := netip.ParseAddr(word)
+	address, zone, zoned := strings.Cut(word, "%")
+	a, err := netip.ParseAddr(address)
 	if err != nil || a.Is4In6() {
 		return fmt.Errorf("next hop %q is no address", word)
 	}
-	s.NextHop = a.WithZone("")
-	if zone := a.Zone(); zone != "" {
-		s.Via = zone
+	s.NextHop = a
+	if zoned {
+		s.Via = strings.Trim(zone, `"'`)
 	}
 	return nil
 }
