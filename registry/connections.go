@@ -52,6 +52,7 @@ type Client struct {
 	Sessions    int        `json:"sessions"`
 	Limit       int        `json:"limit"` // 0: there is none, -1: not known
 	Findings    []Finding  `json:"findings"`
+	podsKnown   bool
 }
 
 // Forecast is what masquerading does to a node, or would do: all its pods share one limit.
@@ -91,7 +92,7 @@ func JudgeConnections(cluster Cluster, servers []Server) ([]Client, []Forecast) 
 		s := &servers[i]
 		of := x.clients(s, pods)
 		for i := range of {
-			of[i].judge(s, cluster.Pods != nil)
+			of[i].judge(s)
 		}
 		slices.SortFunc(of, func(a, b Client) int {
 			return cmp.Or(cmp.Compare(min(len(b.Findings), 1), min(len(a.Findings), 1)), cmp.Compare(b.Connections, a.Connections), a.Address.Compare(b.Address))
@@ -131,7 +132,7 @@ func (c *index) clients(s *Server, pods map[string]int) []Client {
 		client := at[addr]
 		if client == nil {
 			p := c.find(addr.String())
-			client = &Client{Server: s.Name, Address: addr, Class: p.class, Whose: p.whose, Limit: s.Limit, Findings: []Finding{}}
+			client = &Client{Server: s.Name, Address: addr, Class: p.class, Whose: p.whose, Limit: s.Limit, Findings: []Finding{}, podsKnown: c.Pods != nil}
 			if p.node != nil {
 				client.Node = p.node.Name
 			}
@@ -153,14 +154,14 @@ func (c *index) clients(s *Server, pods map[string]int) []Client {
 }
 
 // judge adds the findings. A node without a pod has nothing to masquerade, and what has no session is a monitor.
-func (c *Client) judge(s *Server, podsKnown bool) {
+func (c *Client) judge(s *Server) {
 	add := func(reason Reason, format string, args ...any) {
 		c.Findings = append(c.Findings, Finding{reason, fmt.Sprintf(format, args...)})
 	}
 	who := c.Who()
-	if c.Class == NodeAddress && c.Sessions > 0 && (c.Pods > 0 || !podsKnown) {
+	if c.Class == NodeAddress && c.Sessions > 0 && (c.Pods > 0 || !c.podsKnown) {
 		its := "its pods"
-		if podsKnown {
+		if c.podsKnown {
 			its = fmt.Sprintf("its %d pods", c.Pods)
 		}
 		add(Masqueraded, "%s holds sessions as %s: what %s send is masqueraded, unless the node itself is a client", c.Address, who, its)
@@ -185,6 +186,8 @@ func (c *Client) Who() string {
 		return "node " + c.Node
 	case c.Class == PodAddress && c.Whose != "":
 		return "pod " + c.Whose
+	case c.Class == PodAddress && c.Node != "" && c.podsKnown:
+		return "in the pod network of " + c.Node + ", no pod has it"
 	case c.Class == PodAddress && c.Node != "":
 		return "a pod of " + c.Node
 	case c.Class == EgressAddress:

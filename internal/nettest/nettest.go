@@ -28,8 +28,15 @@ func Main(m *testing.M) {
 // Isolate returns in fresh namespaces: the first time it is called it runs the program again in them, and exits with the
 // result of that.
 func Isolate() {
-	if os.Getenv(inside) == "1" {
-		if err := prepare(); err != nil {
+	switch os.Getenv(inside) {
+	case "prepared": // by the process that has started this one, as go test starts workers to fuzz
+		return
+	case "1":
+		err := prepare()
+		if err == nil {
+			err = os.Setenv(inside, "prepared")
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "nettest:", err)
 			os.Exit(1)
 		}

@@ -124,10 +124,14 @@ type questioning struct {
 func (q *questioning) ask(word string, read func(line string, own uint16) error, command func() error) error {
 	byWord := q.deaf
 	if byWord == nil {
-		if byWord = q.speak(q.ctx, q.server.Name, word, read); byWord == nil {
+		err := q.speak(q.ctx, q.server.Name, word, read)
+		switch {
+		case err == nil:
 			return nil
-		}
-		if !errors.Is(byWord, errClosed) {
+		case errors.Is(err, errClosed):
+			byWord = fmt.Errorf("%s %w", word, err)
+		default:
+			byWord = fmt.Errorf("%s: %w", word, err)
 			q.deaf = byWord
 		}
 	}
@@ -138,7 +142,7 @@ func (q *questioning) ask(word string, read func(line string, own uint16) error,
 		}
 		q.adminFails = byCommand
 	}
-	return &ClosedError{Word: word, ByWord: byWord, ByCommand: byCommand, Port: q.AdminPort}
+	return &ClosedError{ByWord: byWord, ByCommand: byCommand, Port: q.AdminPort}
 }
 
 func (q *questioning) monitor() error {
@@ -152,13 +156,12 @@ func (q *questioning) monitor() error {
 
 // ClosedError is that a server answers neither a word nor a command. It says what would open it.
 type ClosedError struct {
-	Word              string
 	ByWord, ByCommand error
 	Port              uint16 // of the AdminServer
 }
 
 func (e *ClosedError) Error() string {
-	text := fmt.Sprintf("%s: %v; AdminServer: %v", e.Word, e.ByWord, e.ByCommand)
+	text := fmt.Sprintf("%v; AdminServer: %v", e.ByWord, e.ByCommand)
 	if errors.Is(e.ByWord, errClosed) {
 		text += fmt.Sprintf(". In its zoo.cfg set 4lw.commands.whitelist=srvr,conf,cons,mntr, or admin.enableServer=true and let port %d be reached from here", e.Port)
 	}

@@ -2,6 +2,7 @@ package zookeeper
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	maxReport = 64 << 20 // bytes of an answer to a word or a command: 300,000 connections
+	maxReport = 64 << 20 // bytes of an answer: 300,000 connections
 	maxLine   = 64 << 10
 )
 
@@ -43,36 +44,37 @@ func (a Asker) speak(ctx context.Context, server, word string, read func(line st
 	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
 		own = local.AddrPort()
 	}
-	limited := &io.LimitedReader{R: conn, N: maxReport}
-	lines := bufio.NewScanner(limited)
-	lines.Buffer(nil, maxLine)
-	heard := false
-	for lines.Scan() {
-		heard = true
-		line := strings.TrimSpace(lines.Text())
+	in := bufio.NewReaderSize(conn, maxLine)
+	for heard := 0; ; {
+		text, err := in.ReadSlice('\n')
+		if heard += len(text); heard > maxReport {
+			return fmt.Errorf("the answer is longer than %d MiB", maxReport>>20)
+		}
 		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			return fmt.Errorf("not understood: %.80q", text)
+		case errors.Is(err, io.EOF) && heard == 0:
+			return errHungUp
+		case err != nil && !errors.Is(err, io.EOF) && heard == 0:
+			return hungUp(err)
+		case err != nil && !errors.Is(err, io.EOF):
+			return fmt.Errorf("the answer does not end: %w", err)
+		}
+		switch line := string(bytes.TrimSpace(text)); {
 		case strings.HasSuffix(line, "is not executed because it is not in the whitelist."):
 			return errClosed
 		case line == notServing:
 			return errors.New("the server does not serve: it has no quorum, or is starting")
 		case line == "":
-			continue
+		default:
+			if err := read(line, own.Port()); err != nil {
+				return err
+			}
 		}
-		if err := read(line, own.Port()); err != nil {
-			return err
+		if err != nil {
+			return nil
 		}
 	}
-	switch err := lines.Err(); {
-	case limited.N == 0:
-		return fmt.Errorf("the answer is longer than %d MiB", maxReport>>20)
-	case err != nil && heard:
-		return fmt.Errorf("the answer does not end: %w", err)
-	case err != nil:
-		return hungUp(err)
-	case !heard:
-		return errHungUp
-	}
-	return nil
 }
 
 const notServing = "This ZooKeeper instance is not currently serving requests"
@@ -84,7 +86,7 @@ func readConf(line string, s *registry.Server) error {
 		if strings.HasPrefix(line, "membership:") {
 			return nil
 		}
-		return fmt.Errorf("no answer to conf: %.80q", line)
+		return fmt.Errorf("not understood: %.80q", line)
 	}
 	switch {
 	case key == "maxClientCnxns":
@@ -113,21 +115,23 @@ func member(value string) string {
 	if strings.HasPrefix(server, "[") {
 		host, rest, ok = strings.Cut(server[1:], "]")
 	}
-	if !ok || rest == "" {
-		return ""
-	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		host = addr.String() // Java writes all zeros of IPv6
+	} else if !ok || host == "" || rest == "" || strings.ContainsAny(host, "[]%") {
+		return ""
 	}
-	port := "0"
-	if client != "" {
-		at := strings.LastIndexByte(client, ':')
-		port = client[at+1:]
-		if addr, err := netip.ParseAddr(strings.Trim(client[:max(at, 0)], "[]")); err == nil && !addr.IsUnspecified() {
-			host = addr.String()
-		}
+	if client == "" {
+		return net.JoinHostPort(host, "0")
 	}
-	return net.JoinHostPort(host, port)
+	at := strings.LastIndexByte(client, ':')
+	port, err := strconv.ParseUint(client[at+1:], 10, 16)
+	if err != nil {
+		return ""
+	}
+	if addr, err := netip.ParseAddr(strings.Trim(client[:max(at, 0)], "[]")); err == nil && !addr.IsUnspecified() {
+		host = addr.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // readCons reads a line of the answer to cons: " /ADDRESS:PORT[1](queued=0,recved=1,sent=1,sid=0x1000252d35c0001,...)".
@@ -136,18 +140,18 @@ func readCons(line string) (registry.Connection, error) {
 	who, rest, ok := strings.Cut(line, "(")
 	end := strings.LastIndexByte(who, '[') // of the interest, behind the port
 	if !ok || end < 0 {
-		return c, fmt.Errorf("no answer to cons: %.80q", line)
+		return c, fmt.Errorf("not understood: %.80q", line)
 	}
 	source, err := sourceOf(who[:end])
 	if err != nil {
-		return c, fmt.Errorf("no answer to cons: %.80q: %w", line, err)
+		return c, fmt.Errorf("not understood: %.80q: %w", line, err)
 	}
 	c.Source = source
 	for field := range strings.SplitSeq(strings.TrimSuffix(rest, ")"), ",") {
 		if id, ok := strings.CutPrefix(field, "sid=0x"); ok {
 			number, err := strconv.ParseUint(id, 16, 64)
 			if err != nil {
-				return c, fmt.Errorf("no answer to cons: %.80q: %w", line, err)
+				return c, fmt.Errorf("not understood: %.80q: %w", line, err)
 			}
 			c.Session = int64(number)
 		}
