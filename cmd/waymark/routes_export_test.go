@@ -69,12 +69,12 @@ ip route 10.131.26.0/24 10.132.3.23`, "found"},
 		"passed on by the tag": {good, "--from - --gateway core2 --tag 4200 --redistribute ospf", `
 ! node-3
 ip route 10.131.26.0/24 10.132.3.23 tag 4200
-route-map WAYMARK permit 10
+route-map WAYTAG permit 10
  match tag 4200
  set tag 4200
 exit
 router ospf
- redistribute static route-map WAYMARK
+ redistribute static route-map WAYTAG
 exit`, ""},
 		"no such protocol":   {good, "--from - --gateway core2 --redistribute rip", "", `--redistribute: no protocol "rip"`},
 		"not by that router": {good, "--from - --gateway core2 --redistribute eigrp:1", "", "gateway core2: --redistribute: frr has no redistribution into eigrp with a filter; it has ospf, isis, bgp"},

@@ -32,6 +32,12 @@ func StartFRR(t testing.TB, ns NS, bfd bool, config string) *FRR {
 	return r
 }
 
+// Start starts one more of FRR's daemons, as ospfd.
+func (r *FRR) Start(t testing.TB, daemon string) *Process {
+	t.Helper()
+	return r.start(t, daemon)
+}
+
 func (r *FRR) start(t testing.TB, daemon string, args ...string) *Process {
 	t.Helper()
 	empty := writeFile(t, r.dir, daemon+".conf", "")

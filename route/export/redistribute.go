@@ -103,7 +103,7 @@ func Redistribute(dialectName string, routes []Route, into Redistribution) (stri
 		}
 		last := len(passages) - 1
 		if last < 0 || passages[last].vrf != one.VRF || passages[last].ipv6 != one.NextHop.Is6() {
-			passages = append(passages, passage{Redistribution: into, vrf: one.VRF, ipv6: one.NextHop.Is6(), tag: one.Tag, name: filterName(one)})
+			passages = append(passages, passage{Redistribution: into, vrf: one.VRF, ipv6: one.NextHop.Is6(), tag: one.Tag})
 			last++
 		}
 		p := &passages[last]
@@ -115,6 +115,7 @@ func Redistribute(dialectName string, routes []Route, into Redistribution) (stri
 	var b strings.Builder
 	for _, p := range passages {
 		p.prefixes = slices.Compact(p.prefixes)
+		p.name = p.filter()
 		if p.Instance == "" && p.Protocol == "ospf" {
 			p.Instance = strings.Trim(r.ospf, "-")
 		} else if p.Instance == "" && p.Protocol == "isis" {
@@ -147,11 +148,16 @@ func (into Redistribution) by(dialectName string) (redistributor, error) {
 	return r, nil
 }
 
-// filterName is the same name for the same VRF and family. It fits into the 40 characters that VRP has for it.
-func filterName(r *Route) string {
-	name := "WAYMARK" + family(*r, "", "6")
-	if r.VRF != "" {
-		name += "-" + r.VRF
+// filter is the name of the filters, the same for the same VRF and family. It fits into the 40 characters that VRP has for it.
+// One that matches a tag has another, so that what it has replaced does not stay in it.
+func (p *passage) filter() string {
+	name := "WAYMARK"
+	if p.tag != 0 {
+		name = "WAYTAG"
+	}
+	name += p.version("", "6")
+	if p.vrf != "" {
+		name += "-" + p.vrf
 	}
 	return name
 }
