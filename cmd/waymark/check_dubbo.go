@@ -18,6 +18,7 @@ import (
 
 	"github.com/waymark-bgp/waymark/registry"
 	"github.com/waymark-bgp/waymark/registry/dial"
+	"github.com/waymark-bgp/waymark/registry/nacos"
 	"github.com/waymark-bgp/waymark/registry/zookeeper"
 )
 
@@ -40,8 +41,9 @@ once, by the protocol that is registered: a heartbeat for dubbo, SETTINGS and PI
 service is called, and nothing is written. Each address is judged by what the cluster says of it: whose it is, whether the
 node announces it, at which peers.
 
-Registries: zookeeper://HOST:PORT[,HOST:PORT...][/CHROOT][?group=GROUP&rootPath=/PATH], zookeeper+tls:// for TLS. User and password
-are the one line USER:PASSWORD of --auth-file, else of the file that $` + registryAuthFile + ` names.
+Registries: zookeeper://HOST:PORT[,HOST:PORT...][/CHROOT][?group=GROUP&rootPath=/PATH], zookeeper+tls:// for TLS;
+nacos://HOST:PORT[?namespace=ID&group=GROUP] and nacos+tls:// for Nacos 2. User and password are the one line
+USER:PASSWORD of --auth-file, else of the file that $` + registryAuthFile + ` names.
 
 Exit status: 0 all are reached and nothing is odd, 2 findings, 1 a registry or the cluster could not be read, or not all of it.`,
 		Example: `  waymark check dubbo --registry zookeeper://10.132.7.20:2181,10.132.7.21:2181
@@ -146,6 +148,16 @@ func (o *registryOptions) sources() ([]registry.Source, error) {
 		switch scheme, _, _ := strings.Cut(text, "://"); scheme {
 		case "zookeeper", "zookeeper+tls":
 			r, err := zookeeper.Parse(text)
+			if err != nil {
+				return nil, err
+			}
+			r.Auth, r.Timeout = auth, o.timeout
+			if secure != nil {
+				r.TLS = secure
+			}
+			sources = append(sources, r)
+		case "nacos", "nacos+tls":
+			r, err := nacos.Parse(text)
 			if err != nil {
 				return nil, err
 			}
