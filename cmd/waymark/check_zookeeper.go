@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,20 +48,26 @@ or not the cluster could be asked.`,
 			if err != nil {
 				return err
 			}
+			if asker.Timeout <= 0 {
+				return errors.New("--timeout: want more than 0")
+			}
 			cluster, notes, err := from.read(cmd.Context(), cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			servers, failed := askEnsemble(cmd.Context(), asker, names)
+			var inside *insidePod
+			if pod != "" {
+				if inside, err = enterPod(cmd.Context(), &from.access, cluster, runDir, pod); err != nil {
+					return err
+				}
+				defer inside.Close()
+			}
+			servers, failed := asker.AskEnsemble(cmd.Context(), names)
 			if err := noneAsked(servers, failed); err != nil {
 				return err
 			}
 			report := newZooKeeperReport(cluster, servers, failed, notes)
-			if pod != "" {
-				inside, err := podOf(cmd.Context(), &from.access, cluster, runDir, pod)
-				if err != nil {
-					return err
-				}
+			if inside != nil {
 				report.look(cmd.Context(), asker, cluster, inside)
 			}
 			report.all = all
@@ -108,47 +112,6 @@ func serverNames(args []string) ([]string, error) {
 	return list, nil
 }
 
-// askEnsemble asks the servers, and those that they say belong to them.
-func askEnsemble(ctx context.Context, asker zookeeper.Asker, names []string) ([]registry.Server, map[string]error) {
-	servers, failed := askServers(ctx, asker, names)
-	more := unnamed(servers, names)
-	others, failures := askServers(ctx, asker, more)
-	maps.Copy(failed, failures)
-	return append(servers, others...), failed
-}
-
-func askServers(ctx context.Context, asker zookeeper.Asker, names []string) ([]registry.Server, map[string]error) {
-	servers, failures := make([]registry.Server, len(names)), make([]error, len(names))
-	var asking sync.WaitGroup
-	for i, name := range names {
-		asking.Go(func() { servers[i], failures[i] = asker.Ask(ctx, name) })
-	}
-	asking.Wait()
-	failed := map[string]error{}
-	for i, err := range failures {
-		if err != nil {
-			failed[names[i]] = err
-		}
-	}
-	return servers, failed
-}
-
-// unnamed are members of ensembles that were not asked yet. One that was asked by another name is known by its ID.
-func unnamed(servers []registry.Server, names []string) []string {
-	var more []string
-	for i := range servers {
-		s := &servers[i]
-		for id, address := range s.Members {
-			asked := slices.ContainsFunc(servers, func(t registry.Server) bool { return t.ID == id && maps.Equal(t.Members, s.Members) })
-			if !asked && !slices.Contains(names, address) && !slices.Contains(more, address) {
-				more = append(more, address)
-			}
-		}
-	}
-	slices.Sort(more)
-	return more
-}
-
 // noneAsked is an error if there is nothing to judge.
 func noneAsked(servers []registry.Server, failed map[string]error) error {
 	if slices.ContainsFunc(servers, func(s registry.Server) bool { return failed[s.Name] == nil || len(s.Connections) > 0 }) {
@@ -161,71 +124,66 @@ func noneAsked(servers []registry.Server, failed map[string]error) error {
 	return errors.Join(all...)
 }
 
-// insidePod is a pod on this host.
+// insidePod is a pod on this host, entered.
 type insidePod struct {
+	*podnet.Namespace
 	name      string
 	addresses []netip.Addr
 }
 
-// podOf finds the addresses of a pod in what is known of the cluster, else as podAddress does.
-func podOf(ctx context.Context, from *access, cluster registry.Cluster, runDir, pod string) (insidePod, error) {
-	p := insidePod{name: pod}
+// enterPod finds a pod, which is NAMESPACE/NAME or an address, in what is known of the cluster, else as podAddress does.
+func enterPod(ctx context.Context, from *access, cluster registry.Cluster, runDir, pod string) (*insidePod, error) {
+	p := &insidePod{name: pod}
 	if addr, err := netip.ParseAddr(pod); err == nil {
-		p.addresses = []netip.Addr{addr.Unmap()}
-		p.name = cmp.Or(cluster.Pods[addr.Unmap()], pod)
-		return p, nil
+		p.name, p.addresses = cmp.Or(cluster.Pods[addr.Unmap()], pod), []netip.Addr{addr.Unmap()}
 	}
 	for addr, name := range cluster.Pods {
 		if name == pod {
 			p.addresses = append(p.addresses, addr)
 		}
 	}
-	if len(p.addresses) > 0 {
-		return p, nil
+	if len(p.addresses) == 0 {
+		four, err4 := from.podAddress(ctx, runDir, pod, true)
+		six, err6 := from.podAddress(ctx, runDir, pod, false)
+		if err4 != nil && err6 != nil {
+			return nil, err4
+		}
+		p.addresses = slices.DeleteFunc([]netip.Addr{four, six}, func(a netip.Addr) bool { return !a.IsValid() })
 	}
-	for _, v4 := range []bool{true, false} {
-		addr, err := from.podAddress(ctx, runDir, pod, v4)
-		if err == nil {
-			p.addresses = append(p.addresses, addr)
-		} else if !v4 && len(p.addresses) == 0 {
-			return p, err
+	namespace, err := podnet.Find(p.addresses[0])
+	if errors.Is(err, podnet.ErrNotHere) {
+		err = fmt.Errorf("pod %s is not on this host: %w; run this on %s", pod, err, cmp.Or(nodeOfPod(cluster, p.addresses[0]), "its node"))
+	}
+	p.Namespace = namespace
+	return p, err
+}
+
+func nodeOfPod(cluster registry.Cluster, pod netip.Addr) string {
+	for i := range cluster.Nodes {
+		if slices.ContainsFunc(cluster.Nodes[i].PodCIDRs, func(c netip.Prefix) bool { return c.Contains(pod) }) {
+			return cluster.Nodes[i].Name
 		}
 	}
-	return p, nil
+	return ""
 }
 
 // seenAs is the address that a server sees when the pod connects, and the pod's own.
-func (p insidePod) seenAs(ctx context.Context, asker zookeeper.Asker, cluster registry.Cluster, server string) (own, seen netip.Addr, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*asker.Timeout)
+func (p *insidePod) seenAs(ctx context.Context, asker zookeeper.Asker, server string) (own, seen netip.Addr, err error) {
+	resolving, cancel := context.WithTimeout(ctx, asker.Timeout)
 	defer cancel()
-	to, err := (&net.Resolver{}).LookupNetIP(ctx, "ip", hostOf(server))
+	to, err := net.DefaultResolver.LookupNetIP(resolving, "ip", hostOf(server))
 	if err != nil {
 		return own, seen, err
 	}
 	for _, t := range to {
-		at := slices.IndexFunc(p.addresses, func(a netip.Addr) bool { return a.Is4() == t.Unmap().Is4() })
-		if at < 0 {
-			continue
+		for _, own := range p.addresses {
+			if own.Is4() == t.Unmap().Is4() {
+				seen, err := asker.SeenAs(ctx, p, netip.AddrPortFrom(t.Unmap(), portOf(server)).String())
+				return own, seen, err
+			}
 		}
-		own = p.addresses[at]
-		seen, err = seenFrom(ctx, asker, own, netip.AddrPortFrom(t.Unmap(), portOf(server)))
-		if i := slices.IndexFunc(cluster.Nodes, func(n registry.Node) bool {
-			return slices.ContainsFunc(n.PodCIDRs, func(c netip.Prefix) bool { return c.Contains(own) })
-		}); errors.Is(err, podnet.ErrNotHere) && i >= 0 {
-			err = fmt.Errorf("%w: pod %s is on node %s, run this there", err, p.name, cluster.Nodes[i].Name)
-		}
-		return own, seen, err
 	}
 	return own, seen, fmt.Errorf("pod %s has no address of the IP version of %s", p.name, server)
-}
-
-func seenFrom(ctx context.Context, asker zookeeper.Asker, own netip.Addr, server netip.AddrPort) (netip.Addr, error) {
-	namespace, err := podnet.Find(own)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	defer namespace.Close()
-	return asker.SeenAs(ctx, namespace, server.String())
 }
 
 func hostOf(server string) string {

@@ -58,9 +58,9 @@ func (r *zooKeeperReport) add(reason registry.Reason, message string) {
 }
 
 // look connects to each server from a pod.
-func (r *zooKeeperReport) look(ctx context.Context, asker zookeeper.Asker, cluster registry.Cluster, pod insidePod) {
+func (r *zooKeeperReport) look(ctx context.Context, asker zookeeper.Asker, cluster registry.Cluster, pod *insidePod) {
 	for _, s := range r.Servers {
-		own, seen, err := pod.seenAs(ctx, asker, cluster, s.Server)
+		own, seen, err := pod.seenAs(ctx, asker, s.Server)
 		if err != nil {
 			r.add(registry.NotAsked, fmt.Sprintf("from pod %s to %s: %v", pod.name, s.Server, err))
 			continue

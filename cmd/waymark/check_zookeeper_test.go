@@ -34,7 +34,8 @@ func zooKeeperLab(t *testing.T) (zk nettest.NS, objects string) {
 	zk.IP(t, "route add "+zkPodNet4+"0/24 via "+zkNode4)
 	zk.IP(t, "route add "+zkPodNet6+"/64 via "+zkNode6)
 	var text strings.Builder
-	fmt.Fprintf(&text, `{kind: Node, metadata: {name: node-1}, spec: {podCIDRs: [%s0/24, "%s/64"]}, status: {addresses: [{type: InternalIP, address: %s}, {type: InternalIP, address: "%s"}]}}`,
+	fmt.Fprintf(&text, `---
+{kind: Node, metadata: {name: node-1}, spec: {podCIDRs: [%s0/24, "%s/64"]}, status: {addresses: [{type: InternalIP, address: %s}, {type: InternalIP, address: "%s"}]}}`,
 		zkPodNet4, zkPodNet6, zkNode4, zkNode6)
 	for i := 1; i <= zkPods; i++ {
 		pod := nettest.New(t, fmt.Sprintf("pod%d", i))
@@ -173,5 +174,79 @@ func TestCheckZooKeeper(t *testing.T) {
 				s.Close()
 			}
 		})
+	}
+}
+
+// TestCheckZooKeeperEnsemble names one server of three: all are asked, and one that is dead is a finding.
+func TestCheckZooKeeperEnsemble(t *testing.T) {
+	zk, objects := zooKeeperLab(t)
+	hosts := []zookeepertest.Host{{NS: zk, Address: zk4}}
+	for _, address := range []string{"10.132.7.30", "10.132.7.31"} {
+		zk.IP(t, "addr add "+address+"/24 dev eth0")
+		hosts = append(hosts, zookeepertest.Host{NS: zk, Address: address})
+	}
+	servers := zookeepertest.StartEnsemble(t, "4lw.commands.whitelist=*", hosts...)
+	for i := range servers {
+		s, err := session(t, podAt(i+1, 4), servers[i].Address().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+	}
+	check := func(args ...string) (zooKeeperReport, error) {
+		t.Helper()
+		var report zooKeeperReport
+		text, err := run(t, "", append([]string{"check", "zookeeper", "--from", objects, "--timeout", "1s", "-o", "json"}, args...)...)
+		if json.Unmarshal([]byte(text), &report) != nil {
+			t.Logf("%v: %v: %s", args, err, text)
+		}
+		return report, err
+	}
+	for _, named := range []string{zk4, zk4 + ":2181,10.132.7.31:2181"} {
+		nettest.Eventually(t, 10*time.Second, func() error {
+			report, err := check(named, "--from-pod", "shop/cart-1")
+			if err != nil || len(report.Servers) != 3 || len(report.Clients) != 3 || len(report.Sights) != 3 {
+				return fmt.Errorf("%s: %w: %+v", named, err, report)
+			}
+			return nil
+		})
+	}
+	servers[1].Kill()
+	report, err := check(zk4)
+	if !errors.Is(err, errFound) || len(report.Servers) != 3 || len(report.Findings) != 1 || report.Findings[0].Reason != registry.NotAsked {
+		t.Errorf("with a dead server: %v: %+v", err, report)
+	}
+	if report, err := check("10.132.7.30"); err == nil || errors.Is(err, errFound) || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("the dead one alone: %v: %+v", err, report)
+	}
+}
+
+func TestCheckZooKeeperErrors(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "cluster.yaml")
+	text := `---
+{kind: Node, metadata: {name: node-2}, spec: {podCIDRs: [10.244.2.0/24]}}
+---
+{kind: Pod, metadata: {namespace: shop, name: far}, status: {phase: Running, podIPs: [{ip: 10.244.2.7}]}}`
+	if err := os.WriteFile(other, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{"pod shop/far is not on this host: no network namespace on this host has the address 10.244.2.7; run this on node-2", []string{"127.0.0.1", "--from", other, "--from-pod", "shop/far"}},
+		{"run this on its node", []string{"127.0.0.1", "--offline", "--from-pod", "10.244.9.9"}},
+		{"want NAMESPACE/NAME or an address", []string{"127.0.0.1", "--offline", "--from-pod", "far"}},
+		{"or --from FILE, or --offline", []string{"127.0.0.1", "--kubeconfig", none}},
+		{"want HOST or HOST:PORT", []string{"127.0.0.1:zk", "--offline"}},
+		{"want HOST or HOST:PORT", []string{"zookeeper://127.0.0.1:2181/root", "--offline"}},
+		{"want more than 0", []string{"127.0.0.1", "--offline", "--timeout", "0s"}},
+		{"connection refused", []string{"::1", "--offline"}},
+		{"requires at least 1 arg", nil},
+	} {
+		if out, err := run(t, "", append([]string{"check", "zookeeper"}, tt.args...)...); err == nil || errors.Is(err, errFound) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v: %v\n%s", tt.args, err, out)
+		}
 	}
 }
