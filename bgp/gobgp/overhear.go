@@ -94,10 +94,20 @@ func overheard(segment []byte, asn uint32) (string, known) {
 				return fmt.Sprintf("peer says AS %d, configured %d", says, asn), stated
 			}
 		case *packet.BGPNotification:
-			return peerClosed(int64(body.ErrorCode), int64(body.ErrorSubcode))
+			reason, how := peerClosed(int64(body.ErrorCode), int64(body.ErrorSubcode))
+			return reason + communicated(body), how
 		}
 	}
 	return "", guessed
+}
+
+// communicated is what somebody wrote when he shut the session down or reset it, RFC 9003: a length and UTF-8.
+func communicated(n *packet.BGPNotification) string {
+	const shutdown, reset = packet.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN, packet.BGP_ERROR_SUB_ADMINISTRATIVE_RESET
+	if n.ErrorCode != packet.BGP_ERROR_CEASE || n.ErrorSubcode != shutdown && n.ErrorSubcode != reset || len(n.Data) < 2 || n.Data[0] == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": %q", n.Data[1:min(len(n.Data), 1+int(n.Data[0]))])
 }
 
 // openAS is the AS of an OPEN; one of more than 16 bits is in a capability (RFC 6793).
