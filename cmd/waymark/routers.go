@@ -13,7 +13,7 @@ func routersCommand() *cobra.Command {
 		Short: "The router's side of the nodes' BGP sessions: its configuration, and why a session does not come up",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(routersConfigCommand())
+	cmd.AddCommand(routersConfigCommand(), routersExplainCommand())
 	return cmd
 }
 
