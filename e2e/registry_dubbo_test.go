@@ -63,11 +63,18 @@ func (s dubboService) call(t testing.TB, from nettest.NS) (string, error) {
 	return from.Try(program(t, "dubbo/consumer"), append(s.flags(), "-name", "consumer")...)
 }
 
+const (
+	checkDubbo     = "dubbo --registry zookeeper://" + registryServer
+	checkZooKeeper = "zookeeper " + registryServer
+	fromPod        = checkZooKeeper + " --from-pod default/n1-2"
+)
+
 // TestRegistryDubbo: providers in pods register the address of their pod with a ZooKeeper outside the cluster, where a consumer
-// looks them up that is outside, too. Without Waymark it does not reach them, and ZooKeeper sees nodes. With Waymark it does,
-// by either protocol and whatever they have registered, and ZooKeeper sees pods.
+// looks them up that is outside, too. Without Waymark it does not reach them, ZooKeeper sees nodes, and the doctor says why. With
+// Waymark it does, by either protocol and whatever they have registered, ZooKeeper sees pods, and the doctor finds nothing.
 func TestRegistryDubbo(t *testing.T) {
 	l := NewRegistryLab(t, 2, "")
+	l.Register(t)
 	services := []dubboService{
 		{"dubbo", "interface", l.Nodes[0].Pods[0]}, {"dubbo", "service", l.Nodes[0].Pods[1]},
 		{"tri", "interface", l.Nodes[1].Pods[0]}, {"tri", "service", l.Nodes[1].Pods[1]},
@@ -84,6 +91,13 @@ func TestRegistryDubbo(t *testing.T) {
 	if err := l.has(map[string]int{"198.18.1.1": 6, "198.18.1.2": 6}); err != nil { // three of each provider
 		t.Error(err)
 	}
+	noRoute := make([]string, len(services))
+	for i, s := range services {
+		noRoute[i] = s.pod.Address + ":20880 .* NoRoute .* 203.0.113.1 has no route to "
+	}
+	l.doctor(t, l.Consumer, checkDubbo, true, noRoute...)
+	l.doctor(t, l.Consumer, checkZooKeeper, true, "Masqueraded: 198.18.1.1 .* node n1", "Masqueraded: 198.18.1.2 .* node n2")
+	l.doctor(t, l.Nodes[0].NS, fromPod, true, "Masqueraded: .* sees pod default/n1-2, .* as 198.18.1.1")
 	var calls sync.WaitGroup // each tries for a while
 	for _, s := range services {
 		calls.Go(func() {
@@ -104,6 +118,7 @@ func TestRegistryDubbo(t *testing.T) {
 			return err
 		})
 	}
+	l.doctor(t, l.Consumer, checkDubbo, false, `Pod +5 +5 +5\n`) // the fifth is a service of dubbo-go about the services of a provider
 
 	// A connection from before keeps its source until it ends, as all do when pods are rolled.
 	for _, p := range providers {
@@ -123,4 +138,6 @@ func TestRegistryDubbo(t *testing.T) {
 	if err := l.has(map[string]int{"10.244.1.2": 3, "10.244.1.3": 3, "10.244.2.2": 3, "10.244.2.3": 3}); err != nil {
 		t.Error(err)
 	}
+	l.doctor(t, l.Consumer, checkZooKeeper, false)
+	l.doctor(t, l.Nodes[0].NS, fromPod, false, "sees pod default/n1-2 with its own address 10.244.1.2")
 }

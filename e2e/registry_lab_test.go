@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,7 +35,10 @@ type RegistryLab struct {
 	Consumer, Router, Registry nettest.NS
 	ZooKeeper                  *zookeepertest.Server
 	Nodes                      []*RegistryNode
-	Manifests                  string
+
+	// Where there is no control plane: the directory of the agents' objects, and a file of Pods for the doctor.
+	manifests, pods string
+	plane           *ControlPlane
 }
 
 // RegistryNode is one of the nodes.
@@ -62,17 +67,18 @@ const (
 func NewRegistryLab(t testing.TB, pods int, zookeeper string) *RegistryLab {
 	t.Helper()
 	l := &RegistryLab{
-		Consumer: nettest.New(t, "consumer"), Router: nettest.New(t, "router"), Registry: nettest.New(t, "registry"), Manifests: t.TempDir(),
+		Consumer: nettest.New(t, "consumer"), Router: nettest.New(t, "router"), Registry: nettest.New(t, "registry"),
 	}
 	nettest.Join(t, l.Consumer, "eth0", []string{consumerAddr + "/24"}, l.Router, "wan", []string{"203.0.113.1/24"})
 	nettest.Join(t, l.Registry, "eth0", []string{registryAddr + "/24"}, l.Router, "dc", []string{"198.18.9.1/24"})
 	l.Consumer.IP(t, "route add default via 203.0.113.1")
 	l.Registry.IP(t, "route add default via 198.18.9.1")
 	l.ZooKeeper = zookeepertest.Start(t, l.Registry, registryAddr, "4lw.commands.whitelist=*\n"+zookeeper)
+	l.Router.Run(t, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0") // it says of each packet that it has no route, not once a second
 	l.Router.IP(t, "link add nodes type bridge forward_delay 0")
 	l.Router.IP(t, "addr add 198.18.1.254/24 dev nodes")
 	l.Router.IP(t, "link set nodes up")
-	var neighbors, objects strings.Builder
+	var neighbors, nodes, running strings.Builder
 	for i := 1; i <= 2; i++ {
 		n := &RegistryNode{
 			Name: fmt.Sprintf("n%d", i), Address: fmt.Sprintf("198.18.1.%d", i), RunDir: t.TempDir(), network: fmt.Sprintf("10.244.%d", i),
@@ -88,19 +94,23 @@ func NewRegistryLab(t testing.TB, pods int, zookeeper string) *RegistryLab {
 			"ip saddr "+n.network+".0/24 ip daddr != 10.244.0.0/16 masquerade; }; }")
 		for range pods {
 			n.addPod(t)
+			running.WriteString(n.Pods[len(n.Pods)-1].object(n.Name))
 		}
 		l.Nodes = append(l.Nodes, n)
 		fmt.Fprintf(&neighbors, " neighbor %[1]s remote-as 64513\n neighbor %[1]s timers connect 1\n", n.Address)
-		fmt.Fprintf(&objects, `---
+		fmt.Fprintf(&nodes, `---
 apiVersion: v1
 kind: Node
 metadata: {name: %s}
-spec: {podCIDR: %[2]s.0/24, podCIDRs: [%[2]s.0/24]}
-status: {addresses: [{type: InternalIP, address: %[3]s}]}
-`, n.Name, n.network, n.Address)
+spec: {%s}
+status: {addresses: [{type: InternalIP, address: %s}]}
+`, n.Name, n.spec(), n.Address)
 	}
-	if err := os.WriteFile(filepath.Join(l.Manifests, "objects.yaml"), []byte(registryObjects+objects.String()), 0o600); err != nil {
-		t.Fatal(err)
+	l.manifests, l.pods = t.TempDir(), filepath.Join(t.TempDir(), "pods.yaml")
+	for path, text := range map[string]string{filepath.Join(l.manifests, "objects.yaml"): registryObjects + nodes.String(), l.pods: running.String()} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	nettest.StartFRR(t, l.Router, false, `
 router bgp 64512
@@ -140,6 +150,11 @@ metadata: {name: registries-see-pods}
 spec: {destinationsFrom: DatacenterNetwork, source: Pod}
 `
 
+// spec is the inside of that of its Node object.
+func (n *RegistryNode) spec() string {
+	return fmt.Sprintf("podCIDR: %[1]s.0/24, podCIDRs: [%[1]s.0/24]", n.network)
+}
+
 func (n *RegistryNode) addPod(t testing.TB) {
 	t.Helper()
 	number := len(n.Pods) + 2
@@ -151,11 +166,68 @@ func (n *RegistryNode) addPod(t testing.TB) {
 	n.Pods = append(n.Pods, p)
 }
 
+// Register makes the lab a cluster with a control plane, at 192.0.2.2 behind the router, that has its nodes and pods, and where
+// Waymark is installed but for the agents.
+func (l *RegistryLab) Register(t testing.TB) {
+	t.Helper()
+	nettest.Join(t, nettest.Self, "plane", []string{"192.0.2.2/24"}, l.Router, "plane", []string{"192.0.2.1/24"})
+	for _, network := range []string{"198.18.0.0/16", "203.0.113.0/24"} {
+		nettest.Self.IP(t, "route add "+network+" via 192.0.2.1")
+	}
+	l.plane = NewControlPlane(t, "192.0.2.2", clusterCIDR)
+	l.plane.Apply(t, registryObjects)
+	for _, n := range l.Nodes {
+		l.plane.AddNode(t, n.Name, "kubernetes.io/os: linux", "", n.spec(), n.Address)
+		for _, p := range n.Pods {
+			l.plane.Apply(t, p.object(n.Name))
+			l.plane.must(t, "patch", "pod", string(p.NS), "--namespace", "default", "--subresource=status", "--type=merge", "-p",
+				`{"status":{"phase":"Running","podIP":"`+p.Address+`","podIPs":[{"ip":"`+p.Address+`"}]}}`)
+		}
+	}
+	l.plane.StartControllers()
+}
+
+// doctor runs `waymark check` with these arguments where it is asked from, and wants it to say what matches the expressions, as
+// findings or not.
+func (l *RegistryLab) doctor(t testing.TB, from nettest.NS, args string, findings bool, want ...string) {
+	t.Helper()
+	words := append([]string{"check"}, strings.Fields(args)...)
+	if l.plane != nil {
+		words = append(words, "--kubeconfig", l.plane.Admin)
+	} else {
+		words = append(words, "--from", l.manifests, "--from", l.pods)
+	}
+	out, err := from.Try(program(t, "waymark"), words...)
+	status := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		status = exit.ExitCode()
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	if wanted := map[bool]int{false: 0, true: 2}[findings]; status != wanted {
+		t.Errorf("waymark check %s: exit status %d, want %d\n%s", args, status, wanted, out)
+	}
+	for _, w := range want {
+		if !regexp.MustCompile(w).MatchString(out) {
+			t.Errorf("waymark check %s does not say %q:\n%s", args, w, out)
+		}
+	}
+}
+
+// object is its Pod, which runs.
+func (p RegistryPod) object(node string) string {
+	return podObject(node, "default", string(p.NS), "") + "status: {phase: Running, podIPs: [{ip: " + p.Address + "}]}\n"
+}
+
 // StartAgents starts Waymark on the nodes and waits until all know the way to each other's pods.
 func (l *RegistryLab) StartAgents(t testing.TB) {
 	t.Helper()
 	for _, n := range l.Nodes {
-		n.NS.Start(t, program(t, "waymark-agent"), "--node", n.Name, "--source", "dir:"+l.Manifests, "--run-dir", n.RunDir)
+		source := []string{"--source", "dir:" + l.manifests}
+		if l.plane != nil {
+			source = []string{"--source", "kube", "--kubeconfig", l.plane.AgentConfig(t, n.Name)}
+		}
+		n.NS.Start(t, program(t, "waymark-agent"), append(source, "--node", n.Name, "--run-dir", n.RunDir)...)
 	}
 	nettest.Eventually(t, 30*time.Second, func() error {
 		for _, n := range l.Nodes {

@@ -42,6 +42,7 @@ func TestRegistryConnectionLimit(t *testing.T) {
 	if want := len(clients) - limit*len(l.Nodes); refused != want {
 		t.Errorf("%d pods are refused, want %d", refused, want)
 	}
+	l.doctor(t, l.Consumer, checkZooKeeper, true, "LimitReached: 198.18.1.1, node n1", "LimitReached: 198.18.1.2, node n2", "n1 has 25 pods .* refused now")
 
 	l.StartAgents(t)
 	for _, c := range clients {
@@ -58,6 +59,7 @@ func TestRegistryConnectionLimit(t *testing.T) {
 		}
 	}
 	nettest.Eventually(t, 20*time.Second, func() error { return l.has(want) })
+	l.doctor(t, l.Consumer, checkZooKeeper, false, "n1 has 25 pods .* 20 of these pods would be refused")
 }
 
 // admitted says why a client has no session.
