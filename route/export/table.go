@@ -31,6 +31,7 @@ type TableRoute struct {
 // CSV that is not whole.
 func ReadTable(text string) (Table, error) {
 	t := tableReader{}
+	text = strings.TrimPrefix(text, "\ufeff") // of Windows
 	switch start := strings.TrimSpace(text); {
 	case strings.HasPrefix(start, "{") || jsonList.MatchString(start):
 		if err := t.json(text); err != nil {
@@ -46,6 +47,7 @@ func ReadTable(text string) (Table, error) {
 	bare := 0
 	for line := range strings.Lines(text) {
 		t.number++
+		line = pager.ReplaceAllString(line, "")
 		t.text = strings.TrimSpace(line)
 		if t.line(line) {
 			bare++
@@ -74,9 +76,12 @@ func (t *tableReader) refuse(err error) {
 }
 
 var (
+	// What a terminal leaves in a session's log: "--More--", "---- More ----", "---(more 20%)---", how it is wiped out, and colours.
+	pager    = regexp.MustCompile(`(?i)-{2,} ?\(?more[^-\r\n]*-{2,}|\x08+ *\x08*|\x1b\[[0-9;?]*[A-Za-z]`)
 	jsonList = regexp.MustCompile(`^\[\s*[]{["]`) // and not the prompt of RouterOS
 	// A prefix with all its parts, right or wrong, also behind a route distinguisher or a zone.
 	likeWhole = regexp.MustCompile(`^(\d+(\.\d+){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]*)(%[^/]+)?/\S+$`)
+	likeAny   = regexp.MustCompile(`^\d\S*[.:]\S*/\d+$`) // a digit is wrong
 	likeShort = regexp.MustCompile(`^\d{1,3}(\.\d{1,3}){0,2}/\d{1,2}$`)
 	// Codes: "C", "S*", "O>*", "i*L1", "E2", "DAc", "*>", "?", "-" of a list.
 	code = regexp.MustCompile(`^[A-Za-z*>?+!%#=&~()-][A-Za-z0-9*>?+!%#=&~()-]{0,4}$`)
@@ -170,7 +175,7 @@ func (t *tableReader) start(w []string) (int, error) {
 		bare := strings.TrimRight(strings.ToLower(strings.TrimLeft(word, "*>+ ")), ":")
 		_, number := strconv.Atoi(word)
 		switch {
-		case like(word), i == 0 && likeShort.MatchString(word):
+		case like(word), likeAny.MatchString(word), i == 0 && likeShort.MatchString(word):
 			return i, nil
 		case slices.Contains(goOn, bare), strings.HasPrefix(bare, "["), slices.ContainsFunc(typed, func(s string) bool { return strings.HasSuffix(bare, s) }):
 			return -1, nil
@@ -188,9 +193,7 @@ func (t *tableReader) start(w []string) (int, error) {
 // unglued is a destination without what may be glued to it.
 func unglued(word string) string {
 	word = strings.TrimLeft(strings.TrimPrefix(word, "dst-address="), "*>=+")
-	if strings.HasPrefix(word, "i") { // iBGP in "show ip bgp"
-		word = word[1:]
-	}
+	word = strings.TrimPrefix(word, "i")                 // iBGP in "show ip bgp"
 	if address, rest, ok := strings.Cut(word, "%"); ok { // a zone
 		_, length, slash := strings.Cut(rest, "/")
 		if word = address; slash {

@@ -2,8 +2,10 @@ package export
 
 import (
 	"fmt"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -80,4 +82,57 @@ func FuzzTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestGarbledTables: a line that was garbled changes nothing of what the others say.
+func TestGarbledTables(t *testing.T) {
+	files, err := filepath.Glob("testdata/tables/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewSource(1))
+	garbled := 0
+	for _, file := range files {
+		if strings.Contains(file, "json") || strings.Contains(file, "csv") {
+			continue // they are whole or nothing
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(data)
+		table, err := ReadTable(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(text, "\n")
+		except := func(line int, table Table) []TableRoute {
+			return slices.DeleteFunc(slices.Clone(table.Routes), func(r TableRoute) bool { return r.Line == line })
+		}
+		for range 60 {
+			at := table.Routes[random.Intn(len(table.Routes))].Line
+			line := []byte(lines[at-1])
+			switch i := random.Intn(len(line) - 1); random.Intn(3) {
+			case 0:
+				line = append(line[:i:i], '\n')
+			case 1:
+				line = append(line[:i:i], line[i+1:]...)
+			default:
+				line[i] = byte(33 + random.Intn(94))
+			}
+			changed := slices.Clone(lines)
+			changed[at-1] = string(line)
+			again, err := ReadTable(strings.Join(changed, ""))
+			if err != nil {
+				t.Fatalf("%s: %q: %v", file, line, err)
+			}
+			if got, want := except(at, again), except(at, table); !slices.Equal(got, want) {
+				t.Fatalf("%s: %q: got %v, want %v", file, line, got, want)
+			}
+			garbled++
+		}
+	}
+	if garbled < 1000 {
+		t.Errorf("only %d", garbled)
+	}
 }
