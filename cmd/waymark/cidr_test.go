@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/waymark-bgp/waymark/agent/telemetry"
 )
 
 func TestCIDRCheck(t *testing.T) {
@@ -114,4 +119,41 @@ Nothing is known of the datacenter's networks: name them by --datacenter.`, "fou
 		len(view.Ranges[0].Findings) != 1 || len(view.Ranges[0].Proposals) != 3 || *view.Ranges[0].Years != 3.6 || view.Sources[0].Routes != 9 {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestCIDRCheckOfAgent: what the agent has learned by BGP is in use.
+func TestCIDRCheckOfAgent(t *testing.T) {
+	dir := t.TempDir()
+	listener, err := net.Listen("unix", filepath.Join(dir, telemetry.SocketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	learned := func(yield func(netip.Prefix, []netip.Addr) bool) {
+		_ = yield(netip.MustParsePrefix("0.0.0.0/0"), nil) && yield(netip.MustParsePrefix("10.0.0.0/8"), nil) && yield(netip.MustParsePrefix("10.131.9.0/24"), nil)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- (&telemetry.Server{Learned: learned}).ServeStatus(ctx, listener) }()
+	out, err := run(t, "", "cidr", "check", "--cluster", "10.131.0.0/16", "--nodes", "10", "--datacenter", "agent", "--run-dir", dir)
+	cancel()
+	if end := <-ended; end != nil {
+		t.Error(end)
+	}
+	if !errors.Is(err, errFound) {
+		t.Errorf("ends with %v", err)
+	}
+	contains(t, out, "! overlaps 10.131.9.0/24 of route learned by BGP", "? lies in 10.0.0.0/8 of route learned by BGP: an aggregate, or somebody has been given the addresses",
+		"agent: 0 networks, 3 routes, 0 lines that could not be read")
+	if strings.Contains(out, "0.0.0.0/0") {
+		t.Errorf("a default route is an overlap:\n%s", out)
+	}
+}
+
+// testCIDRCheck plans a cluster beside one that is there.
+func testCIDRCheck(t *testing.T) {
+	out, err := run(t, "", "cidr", "check", "--cluster", "10.244.0.0/16", "--nodes", "10", "--datacenter", "cluster")
+	if !errors.Is(err, errFound) {
+		t.Errorf("ends with %v", err)
+	}
+	contains(t, out, "! overlaps 10.244.1.0/24 of Node node-1", "would do: 10.243.0.0/16, 10.245.0.0/16, 10.242.0.0/16")
 }
