@@ -126,12 +126,17 @@ func (o *registryOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.registries, "registry", nil, "`URL` of a registry; may be repeated")
 	f.StringVar(&o.authFile, "auth-file", "", "`file` with USER:PASSWORD for the registries; default: $"+registryAuthFile)
+	o.flagsTLS(cmd)
+	f.DurationVar(&o.timeout, "registry-timeout", 10*time.Second, "for each connection to a registry, and each of its answers")
+	_ = cmd.MarkFlagRequired("registry") // the flag is there
+}
+
+func (o *registryOptions) flagsTLS(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&o.ca, "tls-ca", "", "`file` with the certificates, in PEM, that the registries' are signed with; turns on TLS")
 	f.StringVar(&o.cert, "tls-cert", "", "`file` with our certificate in PEM; turns on TLS")
 	f.StringVar(&o.key, "tls-key", "", "`file` with its key in PEM")
-	f.StringVar(&o.name, "tls-server-name", "", "`name` in the registries' certificates, if it is not the host of the URL")
-	f.DurationVar(&o.timeout, "registry-timeout", 10*time.Second, "for each connection to a registry, and each of its answers")
-	_ = cmd.MarkFlagRequired("registry") // the flag is there
+	f.StringVar(&o.name, "tls-server-name", "", "`name` in the registries' certificates, if it is not the host they are reached at")
 }
 
 func (o *registryOptions) sources() ([]registry.Source, error) {

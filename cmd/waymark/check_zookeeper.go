@@ -21,6 +21,7 @@ import (
 
 func checkZooKeeperCommand() *cobra.Command {
 	var from facts
+	var options registryOptions
 	var asker zookeeper.Asker
 	var pod, runDir, output string
 	var all bool
@@ -55,6 +56,9 @@ or not the cluster could be asked.`,
 			if err != nil {
 				return err
 			}
+			if asker.TLS, err = options.tls(); err != nil {
+				return err
+			}
 			var inside *insidePod
 			if pod != "" {
 				if inside, err = enterPod(cmd.Context(), &from.access, cluster, runDir, pod); err != nil {
@@ -81,6 +85,7 @@ or not the cluster could be asked.`,
 		},
 	}
 	from.flags(cmd)
+	options.flagsTLS(cmd)
 	outputFlag(cmd, &output)
 	f := cmd.Flags()
 	f.StringVar(&pod, "from-pod", "", "the pod to connect from, as `NAMESPACE/NAME` or by its address")
@@ -178,7 +183,7 @@ func (p *insidePod) seenAs(ctx context.Context, asker zookeeper.Asker, server st
 	for _, t := range to {
 		for _, own := range p.addresses {
 			if own.Is4() == t.Unmap().Is4() {
-				seen, err := asker.SeenAs(ctx, p, netip.AddrPortFrom(t.Unmap(), portOf(server)).String())
+				seen, err := asker.SeenAs(ctx, p, server, netip.AddrPortFrom(t.Unmap(), portOf(server)).String())
 				return own, seen, err
 			}
 		}

@@ -24,7 +24,7 @@ func (a Asker) command(ctx context.Context, host, name string, v any) error {
 	}
 	client := http.Client{
 		// No proxy, and no way to somebody else: this is about one server.
-		Transport:     &http.Transport{DialContext: a.dial, DisableKeepAlives: true},
+		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	response, err := client.Do(request)

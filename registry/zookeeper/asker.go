@@ -2,8 +2,10 @@ package zookeeper
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"syscall"
@@ -16,20 +18,41 @@ import (
 type Asker struct {
 	Timeout   time.Duration // of each question
 	AdminPort uint16        // admin.serverPort; usually 8080
+	// TLS is spoken with the servers, if it is not nil, and not with their AdminServers. Without a name in it certificates
+	// are to be of the host.
+	TLS *tls.Config
 }
 
-func (a Asker) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: a.Timeout, KeepAlive: -1}
-	return d.DialContext(ctx, network, address)
+// Dialer connects from somewhere, such as from inside a pod.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// connect connects to a server, HOST:PORT, that has an address of that form.
+func connect(ctx context.Context, from Dialer, secure *tls.Config, server, address string) (net.Conn, error) {
+	conn, err := from.DialContext(ctx, "tcp", address)
+	if err != nil || secure == nil {
+		return conn, err
+	}
+	config := secure.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(server)
+	}
+	with := tls.Client(conn, config)
+	if err := with.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return with, nil
 }
 
 // Ask asks one server, HOST:PORT, everything. Without its connections there is an error; what else it does not tell is Unknown.
 func (a Asker) Ask(ctx context.Context, server string) (registry.Server, error) {
+	s := registry.Server{Name: server, Limit: registry.Unknown, Refused: registry.Unknown, Members: map[int]string{}}
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
-		return registry.Server{}, err
+		return s, err
 	}
-	s := registry.Server{Name: server, Limit: registry.Unknown, Refused: registry.Unknown, Members: map[int]string{}}
 	q := questioning{Asker: a, ctx: ctx, host: host, server: &s}
 
 	limits := q.ask("conf", func(line string, _ uint16) error { return readConf(line, &s) }, func() error {
@@ -80,16 +103,16 @@ func (a Asker) Ask(ctx context.Context, server string) (registry.Server, error) 
 	return s, nil
 }
 
-// Dialer connects from somewhere, such as from inside a pod.
-type Dialer interface {
-	DialContext(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-// SeenAs opens a session with a server from somewhere, and returns the address that the server says it comes from.
-func (a Asker) SeenAs(ctx context.Context, from Dialer, server string) (netip.Addr, error) {
+// SeenAs opens a session with a server, HOST:PORT, that has an address of that form, from somewhere, and returns the address
+// that the server says it comes from.
+func (a Asker) SeenAs(ctx context.Context, from Dialer, server, address string) (netip.Addr, error) {
+	if a.TLS != nil && a.TLS.ServerName == "" {
+		a.TLS = a.TLS.Clone()
+		a.TLS.ServerName, _, _ = net.SplitHostPort(server) // whichever address it is asked by
+	}
 	dialing, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	conn, err := from.DialContext(dialing, "tcp", server)
+	conn, err := connect(dialing, from, a.TLS, server, address)
 	if err != nil {
 		return netip.Addr{}, hungUp(err)
 	}
@@ -98,14 +121,14 @@ func (a Asker) SeenAs(ctx context.Context, from Dialer, server string) (netip.Ad
 		return netip.Addr{}, hungUp(err)
 	}
 	defer session.Close()
-	s, err := a.Ask(ctx, server)
+	s, err := a.Ask(ctx, address)
 	for _, c := range s.Connections {
 		if c.Session == session.ID {
 			return c.Source.Addr(), nil
 		}
 	}
 	if err == nil {
-		err = fmt.Errorf("%s does not list the session %#x that it has just given: is it several servers behind one address?", server, session.ID)
+		err = fmt.Errorf("%s does not list the session %#x that it has just given: is it several servers behind one address?", address, session.ID)
 	}
 	return netip.Addr{}, err
 }
@@ -173,7 +196,7 @@ func (e *ClosedError) Unwrap() []error { return []error{e.ByWord, e.ByCommand} }
 
 // hungUp says what it means when a server ends the connection before it has said anything, even while it is being opened.
 func hungUp(err error) error {
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return errHungUp
 	}
 	return err

@@ -9,6 +9,9 @@ import (
 	"github.com/waymark-bgp/waymark/registry"
 )
 
+// maxMembers is to how many servers a server may send us on.
+const maxMembers = 50
+
 // AskEnsemble asks the servers, each HOST:PORT, and those that they say belong to them. The errors of Ask are by server.
 func (a Asker) AskEnsemble(ctx context.Context, names []string) ([]registry.Server, map[string]error) {
 	servers, failed := a.askAll(ctx, names)
@@ -46,5 +49,5 @@ func unnamed(servers []registry.Server, names []string) []string {
 		}
 	}
 	slices.Sort(more)
-	return more
+	return more[:min(len(more), maxMembers)]
 }

@@ -104,21 +104,9 @@ func (r *Registry) session(ctx context.Context) (*Session, error) {
 func (r *Registry) open(ctx context.Context, server string) (*Session, error) {
 	dialing, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(dialing, "tcp", server)
+	conn, err := connect(dialing, &net.Dialer{}, r.TLS, server, server)
 	if err != nil {
 		return nil, err
-	}
-	if r.TLS != nil {
-		config := r.TLS.Clone()
-		if config.ServerName == "" {
-			config.ServerName, _, _ = net.SplitHostPort(server)
-		}
-		secure := tls.Client(conn, config)
-		if err := secure.HandshakeContext(dialing); err != nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		conn = secure
 	}
 	return Open(ctx, conn, r.Auth, r.Timeout)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ import (
 )
 
 const (
-	maxReport = 64 << 20 // bytes of an answer: 300,000 connections
+	maxReport = 64 << 20 // bytes of an answer with connections: 300,000 of them
+	maxAbout  = 1 << 20  // bytes of another
 	maxLine   = 64 << 10
 )
 
@@ -30,7 +32,9 @@ var (
 // speak says a four-letter word to a server and reads the answer, line by line, until the server hangs up. Own is the port
 // that the connection has here.
 func (a Asker) speak(ctx context.Context, server, word string, read func(line string, own uint16) error) error {
-	conn, err := a.dial(ctx, "tcp", server)
+	dialing, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	conn, err := connect(dialing, &net.Dialer{KeepAlive: -1}, a.TLS, server, server)
 	if err != nil {
 		return hungUp(err)
 	}
@@ -44,17 +48,23 @@ func (a Asker) speak(ctx context.Context, server, word string, read func(line st
 	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
 		own = local.AddrPort()
 	}
+	most := maxAbout
+	if word == "cons" {
+		most = maxReport
+	}
 	in := bufio.NewReaderSize(conn, maxLine)
 	for heard := 0; ; {
 		text, err := in.ReadSlice('\n')
-		if heard += len(text); heard > maxReport {
-			return fmt.Errorf("the answer is longer than %d MiB", maxReport>>20)
+		if heard += len(text); heard > most {
+			return fmt.Errorf("the answer is longer than %d MiB", most>>20)
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 			return fmt.Errorf("not understood: %.80q", text)
 		case errors.Is(err, io.EOF) && heard == 0:
 			return errHungUp
+		case errors.Is(err, os.ErrDeadlineExceeded) && heard == 0:
+			return fmt.Errorf("no answer (or the port is one for TLS): %w", err)
 		case err != nil && !errors.Is(err, io.EOF) && heard == 0:
 			return hungUp(err)
 		case err != nil && !errors.Is(err, io.EOF):
