@@ -96,6 +96,10 @@ func (r *reader) document(doc piece) (flow bool) {
 func (r *reader) items(items []piece) (line int, err error) {
 	parts := reader{file: r.file, contents: contents{good: true}}
 	for _, item := range items {
+		if n, ok := jsonNode(item.text); ok {
+			parts.objects = append(parts.objects, object{identity{kind: "Node", name: n.Name}, n, r.file, r.where(item.before + 1), false})
+			continue
+		}
 		root, line, err := r.parse(item.text)
 		if err != nil {
 			return item.before + line, err

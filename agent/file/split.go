@@ -118,45 +118,78 @@ func splitJSONList(doc piece) (header []byte, items []piece) {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return nil, nil
 	}
-	rest := map[string]json.RawMessage{}
-	counted, lines := 0, doc.before
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
 			return nil, nil
 		}
-		name, _ := key.(string)
-		var value json.RawMessage
-		if name != "items" {
+		if key != "items" {
+			var value json.RawMessage
 			if err := dec.Decode(&value); err != nil {
 				return nil, nil
 			}
-			rest[name] = value
 			continue
 		}
 		if t, err := dec.Token(); err != nil || t != json.Delim('[') {
 			return nil, nil
 		}
-		for dec.More() {
-			if err := dec.Decode(&value); err != nil {
-				return nil, nil
+		from := int(dec.InputOffset())
+		items, to := jsonItems(doc, from)
+		return append(bytes.Clone(doc.text[:from]), doc.text[to:]...), items
+	}
+	return nil, nil
+}
+
+// jsonItems cuts the items of a list, whose bracket is open, and returns where it is closed. What is no JSON has no items, or some
+// that do not parse.
+func jsonItems(doc piece, at int) (items []piece, end int) {
+	text := doc.text
+	lines := doc.before + bytes.Count(text[:at], []byte("\n"))
+	for next := byte('['); ; at++ { // next is what must stand before an item
+		for at < len(text) && (text[at] == ' ' || text[at] == '\n' || text[at] == '\r' || text[at] == '\t') {
+			if text[at] == '\n' {
+				lines++
 			}
-			end := int(dec.InputOffset())
-			start := end - len(value)
-			lines += bytes.Count(doc.text[counted:start], []byte("\n"))
-			counted = start
-			items = append(items, piece{before: lines, text: doc.text[start:end]})
+			at++
 		}
-		if _, err := dec.Token(); err != nil {
-			return nil, nil
+		switch {
+		case at == len(text):
+			return nil, at
+		case text[at] == ']':
+			return items, at
+		case text[at] == ',' && next == ',':
+			next = '['
+			continue
+		case next == ',':
+			return nil, at
+		}
+		item := piece{before: lines, text: text[at:jsonEnd(text, at)]}
+		items = append(items, item)
+		lines += bytes.Count(item.text, []byte("\n"))
+		at += len(item.text) - 1
+		next = ','
+	}
+}
+
+// jsonEnd is where an object ends, or the text does. Anything else that begins there is one byte.
+func jsonEnd(text []byte, at int) int {
+	open := 0
+	for ; at < len(text); at++ {
+		switch text[at] {
+		case '"':
+			for at++; at < len(text) && text[at] != '"'; at++ {
+				if text[at] == '\\' {
+					at++
+				}
+			}
+		case '{', '[':
+			open++
+		case '}', ']':
+			open--
+		}
+		if open == 0 {
+			return min(at+1, len(text))
 		}
 	}
-	if _, err := dec.Token(); err != nil || len(bytes.TrimSpace(doc.text[dec.InputOffset():])) > 0 {
-		return nil, nil
-	}
-	header, err := json.Marshal(rest)
-	if err != nil {
-		return nil, nil
-	}
-	return header, items
+	return len(text)
 }

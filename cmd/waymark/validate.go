@@ -58,7 +58,7 @@ func readManifests(stdin io.Reader, paths []string) (map[string][]byte, error) {
 	manifests := map[string][]byte{}
 	for _, path := range paths {
 		if path == "-" {
-			text, err := io.ReadAll(stdin)
+			text, err := file.Slim(stdin)
 			if err != nil {
 				return nil, fmt.Errorf("standard input: %w", err)
 			}
@@ -70,12 +70,21 @@ func readManifests(stdin io.Reader, paths []string) (map[string][]byte, error) {
 			return nil, err
 		}
 		for _, name := range files {
-			if manifests[name], err = os.ReadFile(name); err != nil {
+			if manifests[name], err = readManifest(name); err != nil {
 				return nil, err
 			}
 		}
 	}
 	return manifests, nil
+}
+
+func readManifest(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return file.Slim(f)
 }
 
 func manifestsOf(path string) ([]string, error) {
