@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -146,10 +147,10 @@ func TestSurvey(t *testing.T) {
 	}
 	begin := time.Now()
 	progress := 0
-	silent := blackHole{}
+	silent := &blackHole{}
 	answers := Survey{Dialer: silent, Dials: 2, Timeout: 1500 * time.Millisecond, Progress: func(n int) { progress = n }}.Run(t.Context(), targets)
 	took := time.Since(begin)
-	if len(answers) != 20 || progress != 20 || answers[targets[0]].Reach != NoAnswer {
+	if silent.most.Load() != 2 || len(answers) != 20 || progress != 20 || answers[targets[0]].Reach != NoAnswer {
 		t.Errorf("%d answers, progress %d: %+v", len(answers), progress, answers[targets[0]])
 	}
 	// 4 in pairs of 1.5 s, 16 in pairs of 0.25 s.
@@ -163,9 +164,14 @@ func TestSurvey(t *testing.T) {
 	}
 }
 
-type blackHole struct{}
+// blackHole counts how many are in it.
+type blackHole struct{ now, most atomic.Int64 }
 
-func (blackHole) Dial(ctx context.Context, _ string, _ uint16) (Conn, error) {
+func (b *blackHole) Dial(ctx context.Context, _ string, _ uint16) (Conn, error) {
+	defer b.now.Add(-1)
+	if n := b.now.Add(1); n > b.most.Load() {
+		b.most.Store(n)
+	}
 	<-ctx.Done()
 	return nil, &DialError{Reach: NoAnswer, Err: ctx.Err()}
 }

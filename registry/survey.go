@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -56,7 +57,8 @@ func (s Survey) Run(ctx context.Context, targets []Target) map[Target]Answer {
 		})
 	}
 	known := make(map[Target]bool, len(targets))
-	for _, t := range targets {
+	for _, i := range rand.Perm(len(targets)) { // neighbours apart, so that the silence of the first is known to the others
+		t := targets[i]
 		if known[t] {
 			continue
 		}
