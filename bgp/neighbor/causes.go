@@ -13,7 +13,7 @@ var (
 	linesTimers   = regexp.MustCompile(`timer|hold`)
 	linesFamily   = regexp.MustCompile(`address-family|ipv[46]-family|ipv[46] \{|activate|enable$|family inet`)
 	linesLimit    = regexp.MustCompile(`maximum-prefix|maximum-routes|route-limit|prefix-limit|receive limit`)
-	linesBFD      = regexp.MustCompile(`bfd`)
+	linesBFD      = regexp.MustCompile(`bfd|^ profile|detect-multiplier|(transmit|receive)-interval`)
 	linesAll      = regexp.MustCompile(`.`)
 )
 
@@ -82,7 +82,7 @@ var causes = []cause{
 				{"cluster", "Or another one to the node: annotation waymark.io/router-id of the Node. Without it the node takes its first IPv4 address."},
 			}
 			if s.Twin != "" {
-				list = append(list, Change{"cluster", fmt.Sprintf("Node %s has the router ID %s too: one of the two must change.", s.Twin, s.RouterID)})
+				list = append(list, s.twin())
 			}
 			return list
 		},

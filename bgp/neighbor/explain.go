@@ -129,7 +129,7 @@ func (s *Session) router() string {
 	return "BGPPeer " + s.Peer
 }
 
-// near warns of limits that are nearly reached.
+// near warns of what will end the session, or does harm meanwhile.
 func (s *Session) near() []Change {
 	var changes []Change
 	for _, x := range s.Exchanged {
@@ -140,7 +140,16 @@ func (s *Session) near() []Change {
 			changes = append(changes, Change{"router", fmt.Sprintf("The node announces %d IPv%d prefixes; a router configured from here takes %d: configure it anew.", x.Announced, x.Version, limit)})
 		}
 	}
+	if s.Twin != "" {
+		changes = append(changes, s.twin())
+	}
 	return changes
+}
+
+// twin is said of a node with the same router ID. Between different AS numbers it is allowed (RFC 6286), but routers tell apart by it
+// which of two routes is whose.
+func (s *Session) twin() Change {
+	return Change{"cluster", fmt.Sprintf("Node %s has the router ID %s too: give one of the two another one (annotation waymark.io/router-id).", s.Twin, s.RouterID)}
 }
 
 // limit is what the router should take of a family; 0: not known.
