@@ -58,13 +58,24 @@ func bird(b *strings.Builder, routes []Route) {
 
 // birdHead begins the protocol of a VRF and family.
 func birdHead(b *strings.Builder, r Route) {
-	name, channel := "waymark"+family(r, "4", "6"), family(r, "ipv4", "ipv6")
+	name, channel := birdName(r.VRF, r.NextHop.Is6()), family(r, "ipv4", "ipv6")
 	if r.VRF == "" {
 		fmt.Fprintf(b, "protocol static %s {\n\t%s;\n", name, channel)
 		return
 	}
-	name += "_" + strings.NewReplacer(".", "_", "-", "_").Replace(r.VRF)
 	fmt.Fprintf(b, "%s table %s_table;\nprotocol static %s {\n\tvrf \"%s\";\n\t%s { table %s_table; };\n", channel, name, name, r.VRF, channel, name)
+}
+
+// birdName is the protocol of a VRF and family.
+func birdName(vrf string, ipv6 bool) string {
+	name := "waymark4"
+	if ipv6 {
+		name = "waymark6"
+	}
+	if vrf != "" {
+		name += "_" + strings.NewReplacer(".", "_", "-", "_").Replace(vrf)
+	}
+	return name
 }
 
 // linux writes lines for "ip -batch". A VRF that is a number is a routing table.

@@ -120,10 +120,9 @@ func mikrotikInto(b *strings.Builder, p passage) {
 // birdInto writes a filter for the channel of a protocol. It needs no list: the routes are those of the protocol that was
 // exported with them.
 func birdInto(b *strings.Builder, p passage) {
-	name, channel := "waymark"+p.version("4", "6"), p.version("ipv4", "ipv6")
+	name, channel := birdName(p.vrf, p.ipv6), p.version("ipv4", "ipv6")
 	table := ""
 	if p.vrf != "" {
-		name += "_" + strings.NewReplacer(".", "_", "-", "_").Replace(p.vrf)
 		table = " table " + name + "_table;"
 	}
 	protocol := p.Protocol

@@ -17,7 +17,7 @@ ip route 10.131.0.0/16 10.132.2.21 tag 7
 ipv6 route fd00:200::/48 fd00:132:2::21
 `
 
-// Both sides speak all protocols; N is the number of the side.
+// Both sides speak all protocols, without the pauses by which they spare each other; N is the number of the side.
 const protocols = `interface eth1
  ip ospf network point-to-point
  ip ospf hello-interval 1
@@ -33,10 +33,15 @@ const protocols = `interface eth1
 exit
 router ospf
  ospf router-id 10.255.0.N
+ timers throttle lsa all 0
+ timers throttle spf 0 50 50
+ timers lsa min-arrival 0
  network 10.255.0.0/30 area 0
 exit
 router ospf6
  ospf6 router-id 10.255.0.N
+ timers lsa min-arrival 0
+ timers throttle spf 0 50 50
 exit
 router isis core
  net 49.0001.0000.0000.000N.00
