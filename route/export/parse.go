@@ -15,7 +15,7 @@ type Static struct {
 	Route
 	Via  string `json:"via,omitempty"` // interface, other VRF or discard word as the configuration writes it; "": none
 	Line int    `json:"line"`          // the first line that made it, from 1
-	Text string `json:"text"`          // that line, trimmed
+	Text string `json:"text"`          // that line, trimmed; with RouterOS those that it goes on in too
 }
 
 // Unread is a line that seems to be a static route and could not be read.
@@ -33,7 +33,10 @@ func Parse(dialect, text string) (found []Static, unread []Unread, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r := reading{rest: text}
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+		return nil, nil, errors.New("the text is UTF-16: save it as UTF-8")
+	}
+	r := reading{rest: strings.TrimPrefix(text, "\ufeff")}
 	if err := d.read(&r); err != nil {
 		return nil, nil, fmt.Errorf("read static routes of %s: %w", dialect, err)
 	}

@@ -1,6 +1,10 @@
 package export
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+	"slices"
+)
 
 // birdReader reads the static protocols of a configuration of BIRD 1.6 and 2.
 type birdReader struct {
@@ -8,7 +12,7 @@ type birdReader struct {
 	defined   map[string]string // by "define NAME = VALUE;"
 	depth     int               // of braces that are open
 	inside    bool              // of a static protocol
-	protocol  Static            // what it says of all its routes: the VRF
+	protocol  Static            // what it says of all its routes: VRF and preference
 	disabled  bool
 	first     int // index of its first route
 	statement []string
@@ -83,6 +87,7 @@ func (b *birdReader) close() {
 		b.unfinished()
 		for i := b.first; i < len(b.r.found); i++ {
 			b.r.found[i].VRF = b.protocol.VRF
+			b.r.found[i].Preference = cmp.Or(b.r.found[i].Preference, b.protocol.Preference)
 		}
 		if b.disabled {
 			b.r.found = b.r.found[:b.first]
@@ -102,6 +107,11 @@ func (b *birdReader) end() {
 		b.protocol.VRF = p.take()
 	case first == "disabled":
 		b.disabled = p.peek() != "no" && p.peek() != "off"
+	case first == "preference" || first == "ipv4" || first == "ipv6":
+		p = b.statement[max(0, slices.Index(b.statement, "preference")):]
+		if p.skip("preference") {
+			b.protocol.Preference, _ = readNumber[int64](b.value(&p))
+		}
 	case first == "route":
 		hops, err := b.route(p)
 		b.take(err, hops...)

@@ -120,7 +120,7 @@ func (t *statements) junosRoute(route *statementRoute, p phrase, hidden bool) (e
 		case "next-hop":
 			list := p.skip("[")
 			for ok := true; ok && err == nil; ok = list && len(p) > 0 && !p.skip("]") {
-				err = t.junosHop(route, p.take(), "", hidden)
+				_, err = t.junosHop(route, p.take(), "", hidden)
 			}
 		case junosQualifiedHop:
 			return t.junosQualified(route, p, hidden)
@@ -150,29 +150,29 @@ func (t *statements) junosRoute(route *statementRoute, p phrase, hidden bool) (e
 }
 
 // junosHop adds an address or an interface.
-func (t *statements) junosHop(route *statementRoute, word, via string, hidden bool) error {
+func (t *statements) junosHop(route *statementRoute, word, via string, hidden bool) (*statementHop, error) {
 	if word == "" {
-		return errNoHop
+		return nil, errNoHop
 	}
 	hop := Static{Via: via}
 	if likeAddress(word) {
 		if err := hop.setHop(word); err != nil {
-			return err
+			return nil, err
 		}
 	} else {
 		hop.Via = strings.TrimSpace(via + " " + word)
 	}
-	t.hop(route, hop).hidden = hidden
-	return nil
+	h := t.hop(route, hop)
+	h.hidden = hidden
+	return h, nil
 }
 
 // junosQualified reads a next hop that has options of its own.
 func (t *statements) junosQualified(route *statementRoute, p phrase, hidden bool) error {
-	if err := t.junosHop(route, p.take(), junosQualifiedHop, hidden); err != nil {
+	h, err := t.junosHop(route, p.take(), junosQualifiedHop, hidden)
+	if err != nil {
 		return err
 	}
-	h := &route.hops[len(route.hops)-1]
-	var err error
 	switch p.take() {
 	case "preference":
 		h.Preference, err = readNumber[int64](p.take())

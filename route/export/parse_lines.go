@@ -264,7 +264,7 @@ func readXR(r *reading) error {
 		words, _ := l.split(r.text)
 		p := phrase(words)
 		p.skip("router", "static")
-		if vrf != "" && r.indent <= indents[0] {
+		if r.indent <= indents[0] {
 			vrf, family = "", ""
 		}
 		if family != "" && r.indent <= indents[1] {
@@ -272,6 +272,9 @@ func readXR(r *reading) error {
 		}
 		if p.skip("vrf") {
 			vrf, indents[0] = p.take(), r.indent
+			if vrf == "default" {
+				vrf = ""
+			}
 		}
 		if p.skip("address-family") {
 			family, indents[1] = p.take()+" "+p.take(), r.indent

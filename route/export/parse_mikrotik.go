@@ -12,7 +12,7 @@ func readMikrotik(r *reading) error {
 	l := lexer{marks: "=", comment: "#"}
 	menu := ""
 	for r.next() {
-		number, first := r.number, r.text
+		number := r.number
 		var whole strings.Builder
 		for strings.HasSuffix(r.text, `\`) {
 			whole.WriteString(strings.TrimSuffix(r.text, `\`))
@@ -35,12 +35,12 @@ func readMikrotik(r *reading) error {
 		if m := mikrotikMenu(&p); m != "" {
 			menu = m
 		}
-		last, at := r.number, r.text
-		r.number, r.text = number, first
+		last := r.number
+		r.number, r.text = number, text
 		if menu != "" && p.skip("add") {
 			r.mikrotik(menu == "/ipv6", p)
 		}
-		r.number, r.text = last, at
+		r.number = last
 	}
 	return nil
 }

@@ -6,8 +6,9 @@ import "net/netip"
 type statements struct {
 	r      *reading
 	source source // of the statement
-	routes map[statementKey]*statementRoute
+	routes map[place]*statementRoute
 	order  []*statementRoute
+	hops   map[statementHopKey]int // index of a hop among those of its route
 }
 
 // source is a line, and its number.
@@ -24,11 +25,6 @@ func (t *statements) refuse(err error) {
 	t.r.unread = append(t.r.unread, Unread{t.source.number, t.source.text, err.Error()})
 }
 
-type statementKey struct {
-	vrf    string
-	prefix netip.Prefix
-}
-
 // statementRoute is what was said of a route: by itself, and by each of its next hops.
 type statementRoute struct {
 	all    Static
@@ -41,15 +37,21 @@ type statementHop struct {
 	hidden bool
 }
 
+type statementHopKey struct {
+	route *statementRoute
+	hop   netip.Addr
+	via   string // "" with an address
+}
+
 // at is the route to a prefix, which may begin with this statement.
 func (t *statements) at(vrf string, prefix netip.Prefix, name string) *statementRoute {
-	key := statementKey{vrf, prefix}
+	key := place{vrf, prefix}
 	route := t.routes[key]
 	if route == nil {
-		route = &statementRoute{all: Static{Route: Route{VRF: vrf, Prefix: prefix, Name: name}, Line: t.source.number, Text: t.source.text}}
 		if t.routes == nil {
-			t.routes = map[statementKey]*statementRoute{}
+			t.routes, t.hops = map[place]*statementRoute{}, map[statementHopKey]int{}
 		}
+		route = &statementRoute{all: Static{Route: Route{VRF: vrf, Prefix: prefix, Name: name}, Line: t.source.number, Text: t.source.text}}
 		t.routes[key] = route
 		t.order = append(t.order, route)
 	}
@@ -58,12 +60,14 @@ func (t *statements) at(vrf string, prefix netip.Prefix, name string) *statement
 
 // hop is the route's next hop with this address, or else these words, which is added where it is new.
 func (t *statements) hop(route *statementRoute, hop Static) *statementHop {
-	// The last one is mostly the one that is meant, and there are few.
-	for i := len(route.hops) - 1; i >= 0; i-- {
-		if h := &route.hops[i]; h.NextHop == hop.NextHop && (hop.NextHop.IsValid() || h.Via == hop.Via) {
-			return h
-		}
+	key := statementHopKey{route, hop.NextHop, hop.Via}
+	if hop.NextHop.IsValid() {
+		key.via = ""
 	}
+	if i, ok := t.hops[key]; ok {
+		return &route.hops[i]
+	}
+	t.hops[key] = len(route.hops)
 	hop.Line, hop.Text = t.source.number, t.source.text
 	route.hops = append(route.hops, statementHop{Static: hop})
 	return &route.hops[len(route.hops)-1]

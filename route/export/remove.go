@@ -20,10 +20,9 @@ func RemoveStatic(dialect string, gone []Static, left []Route) (string, error) {
 	if d.undo == nil {
 		return "", fmt.Errorf("%s %w", dialect, ErrNoCommand)
 	}
-	r := removal{dialect: d, gone: gone, left: map[statementKey][]netip.Addr{}}
+	r := removal{dialect: d, gone: gone, left: map[place][]Route{}}
 	for _, route := range left {
-		key := statementKey{route.VRF, route.Prefix}
-		r.left[key] = append(r.left[key], route.NextHop)
+		r.left[placeOf(route)] = append(r.left[placeOf(route)], route)
 	}
 	d.undo(&r)
 	return r.text.String(), nil
@@ -33,18 +32,18 @@ func RemoveStatic(dialect string, gone []Static, left []Route) (string, error) {
 type removal struct {
 	*dialect
 	gone []Static
-	left map[statementKey][]netip.Addr
+	left map[place][]Route
 	text strings.Builder
 }
 
 // last says that nothing is left of the route's prefix.
 func (r *removal) last(s Static) bool {
-	return len(r.left[statementKey{s.VRF, s.Prefix}]) == 0
+	return len(r.left[placeOf(s.Route)]) == 0
 }
 
 // preference is the route's, where another route that stays differs by nothing else; 0: it need not be said.
 func (r *removal) preference(s Static) int64 {
-	if slices.Contains(r.left[statementKey{s.VRF, s.Prefix}], s.NextHop) {
+	if slices.ContainsFunc(r.left[placeOf(s.Route)], func(l Route) bool { return l.NextHop == s.NextHop }) {
 		return cmp.Or(s.Preference, r.normal(&s.Route))
 	}
 	return 0
@@ -164,30 +163,64 @@ func undoVyOS(r *removal, s Static) string {
 	return line + " interface " + s.Via
 }
 
-// undoMikrotik finds the route by what it says. One of the same prefix in another table, as for policies, stays.
+// undoMikrotik finds the route by what it says. One of the same prefix in another table, as for policies, stays, and so do those of
+// its gateways that do not go.
 func undoMikrotik(r *removal, s Static) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s remove [find dst-address=%s", family(s.Route, "/ip route", "/ipv6 route"), s.Prefix)
+	var find strings.Builder
+	fmt.Fprintf(&find, "[find dst-address=%s", s.Prefix)
 	hop := s.Via
 	if s.NextHop.IsValid() {
-		hop = s.NextHop.String() + s.Via
-		if s.VRF != "" && !strings.Contains(s.Via, "@") {
-			hop += "@" + s.VRF
-		}
+		hop = s.mikrotikGateway()
 	}
-	switch {
-	case hop == "blackhole":
-		b.WriteString(" blackhole")
-	case hop == "unreachable" || hop == "prohibit":
-		b.WriteString(" type=" + hop)
+	switch hop {
+	case "blackhole":
+		find.WriteString(" blackhole")
+	case "unreachable", "prohibit":
+		find.WriteString(" type=" + hop)
 	default:
-		fmt.Fprintf(&b, " gateway=\"%s\"", hop)
+		fmt.Fprintf(&find, " gateway=\"%s\"", hop)
 	}
 	if n := r.preference(s); n != 0 {
-		fmt.Fprintf(&b, " distance=%d", n)
+		fmt.Fprintf(&find, " distance=%d", n)
 	}
-	fmt.Fprintf(&b, " routing-table=%s]", cmp.Or(s.VRF, "main"))
-	return b.String()
+	fmt.Fprintf(&find, " routing-table=%s]", cmp.Or(s.VRF, "main"))
+	menu := family(s.Route, "/ip route", "/ipv6 route")
+	if stay := r.mikrotikStay(s, hop); stay != "" {
+		return fmt.Sprintf("%s set %s gateway=\"%s\"", menu, find.String(), stay)
+	}
+	return menu + " remove " + find.String()
+}
+
+// mikrotikGateway is the gateway as the configuration writes it, with what else is in its list.
+func (s *Static) mikrotikGateway() string {
+	l := lexer{marks: "="}
+	words, _ := l.split(s.Text)
+	for i := range len(words) - 2 {
+		if words[i] == "gateway" && words[i+1] == "=" {
+			return words[i+2]
+		}
+	}
+	hop := s.NextHop.String() + s.Via
+	if s.VRF != "" && !strings.Contains(s.Via, "@") {
+		hop += "@" + s.VRF
+	}
+	return hop
+}
+
+// mikrotikStay is what is left of a list of gateways.
+func (r *removal) mikrotikStay(s Static, list string) string {
+	if !strings.Contains(list, ",") {
+		return ""
+	}
+	var stay []string
+	for _, hop := range strings.Split(list, ",") {
+		one := s
+		one.NextHop, one.Via = netip.Addr{}, ""
+		if err := one.mikrotikHop(hop); err != nil || !slices.Contains(r.gone, one) {
+			stay = append(stay, hop)
+		}
+	}
+	return strings.Join(stay, ",")
 }
 
 // undoLinux writes a line for "ip -batch". A route with several next hops goes as a whole: the kernel knows it as one.
@@ -201,7 +234,7 @@ func undoLinux(r *removal, s Static) string {
 	}
 	words(&b, s.Prefix.String())
 	switch {
-	case strings.HasPrefix(s.Text, "nexthop ") && r.last(s):
+	case strings.HasPrefix(s.Text, "nexthop ") && !slices.ContainsFunc(r.left[placeOf(s.Route)], func(l Route) bool { return l.Preference == s.Preference }):
 		device = ""
 	case !s.NextHop.IsValid():
 	case s.NextHop.Is4() == s.Prefix.Addr().Is4():
@@ -223,7 +256,10 @@ func undoOpenBSD(r *removal, s Static) string {
 	words(&b, "delete", family(s.Route, "-inet", "-inet6"))
 	number(&b, "-priority", cmp.Or(s.Preference, r.preference(s)))
 	words(&b, s.Prefix.String())
-	if s.NextHop.IsValid() {
+	switch {
+	case s.NextHop.IsLinkLocalUnicast() && s.Via != "":
+		words(&b, s.NextHop.WithZone(s.Via).String())
+	case s.NextHop.IsValid():
 		words(&b, s.NextHop.String())
 	}
 	return b.String()

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ func running(t testing.TB) map[string]string {
 	}
 	all := map[string]string{}
 	for _, file := range files {
-		if strings.HasSuffix(file, ".parsed") {
+		if strings.HasSuffix(file, ".parsed") || strings.HasSuffix(file, ".removed") {
 			continue
 		}
 		text, err := os.ReadFile(file)
@@ -77,6 +78,25 @@ func TestRunningConfigurations(t *testing.T) {
 				fmt.Fprintf(&b, "%4d unread: %s: %s\n", u.Line, u.Reason, u.Text)
 			}
 			golden(t, filepath.Join("running", name+".parsed"), b.String())
+
+			// Whole, and then the first next hop of each prefix that has several.
+			removed, err := RemoveStatic(dialectOf(name), found, nil)
+			if errors.Is(err, ErrNoCommand) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, s := range found[1:] {
+				if first := found[i]; s.same(first.Route) && (i == 0 || !first.same(found[i-1].Route)) {
+					one, err := RemoveStatic(dialectOf(name), found[i:i+1], []Route{s.Route})
+					if err != nil {
+						t.Fatal(err)
+					}
+					removed += one
+				}
+			}
+			golden(t, filepath.Join("running", name+".removed"), removed)
 		})
 	}
 }

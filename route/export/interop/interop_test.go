@@ -103,6 +103,7 @@ func routes(t *testing.T, kind string) []export.Route {
 func TestLinux(t *testing.T) {
 	newRack(t)
 	nettest.Run(t, "ip", "route", "add", "blackhole", "10.0.0.0/8", "table", "100") // the table is there then
+	t.Cleanup(func() { nettest.Run(t, "ip", "route", "del", "blackhole", "10.0.0.0/8", "table", "100") })
 	for _, tt := range []struct {
 		kind, table      string
 		metric4, metric6 int

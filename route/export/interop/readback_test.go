@@ -2,6 +2,7 @@ package interop_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,7 +89,15 @@ route add fd00:131:6::/64 via fd00:132:2::21 metric 7
 route add fd00:131:6::/64 via fd00:132:2::21
 route add 10.131.9.0/24 via 10.132.2.21 proto bgp
 `)
-	emptied(t, "linux", show, enter, 14)
+	// One with several next hops gives way to one with another metric.
+	enter("route add 10.131.1.0/24 via 10.132.2.23 metric 9\n")
+	several := slices.DeleteFunc(read(t, "linux", show()), func(s export.Static) bool { return s.Prefix.String() != "10.131.1.0/24" || s.Preference != 0 })
+	undo, err := export.RemoveStatic("linux", several, []export.Route{{Prefix: several[0].Prefix, NextHop: netip.MustParseAddr("10.132.2.23"), Preference: 9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter(undo)
+	emptied(t, "linux", show, enter, 13)
 	if !strings.Contains(show(), "10.131.9.0/24 via 10.132.2.21 dev eth0 proto bgp") {
 		t.Errorf("a daemon's route is gone:\n%s", show())
 	}
