@@ -100,11 +100,14 @@ func TestAskEnsemble(t *testing.T) {
 			if slices.Sort(modes); fmt.Sprint(modes) != "[follower follower leader]" {
 				t.Errorf("modes %v", modes)
 			}
+			if name != "by words" {
+				return
+			}
 			servers[0].Kill()
 			servers[1].Kill()
 			nettest.Eventually(t, 20*time.Second, func() error { // without a quorum
 				_, err := asker.Ask(t.Context(), servers[2].Address().String())
-				if err == nil || !strings.Contains(err.Error(), "not") {
+				if err == nil || !strings.Contains(err.Error(), "the server does not serve: it has no quorum") {
 					return fmt.Errorf("the last says %v", err)
 				}
 				return nil
