@@ -82,7 +82,8 @@ func (f Forecast) Message() string {
 }
 
 // JudgeConnections says who is connected to the servers of a registry: by server, those with findings first, then by number of
-// connections. The forecasts are of nodes that are seen, by name, where there is a limit.
+// connections. The forecasts are of nodes that are seen, where there is a limit: those that masquerade first, then by how much room
+// there is.
 func JudgeConnections(cluster Cluster, servers []Server) ([]Client, []Forecast) {
 	x := cluster.index()
 	pods := x.podsByNode()
@@ -108,7 +109,15 @@ func JudgeConnections(cluster Cluster, servers []Server) ([]Client, []Forecast) 
 	for _, f := range forecasts {
 		list = append(list, f)
 	}
-	slices.SortFunc(list, func(a, b Forecast) int { return strings.Compare(a.Node, b.Node) })
+	masqueraded := func(f Forecast) int {
+		if f.Masqueraded {
+			return 1
+		}
+		return 0
+	}
+	slices.SortFunc(list, func(a, b Forecast) int {
+		return cmp.Or(cmp.Compare(masqueraded(b), masqueraded(a)), cmp.Compare(a.Fits-a.Pods, b.Fits-b.Pods), strings.Compare(a.Node, b.Node))
+	})
 	return clients, list
 }
 

@@ -52,6 +52,8 @@ func TestJudgeConnections(t *testing.T) {
 			"10.244.2.2 Pod pod shop/b1\n10.244.1.2 Pod pod shop/a1\nfd00:1::2 Pod pod shop/a1", "a: 2 2 10 false, b: 2 2 10 false"},
 		"a node that masquerades": {10, "10.0.0.1=2 10.244.2.2=2",
 			"10.0.0.1 Node node a Masqueraded\n10.244.2.2 Pod pod shop/b1", "a: 2 2 10 true, b: 2 2 10 false"},
+		"the least room first": {3, "10.244.1.2=1 10.244.2.2=3",
+			"10.244.2.2 Pod pod shop/b1 LimitReached\n10.244.1.2 Pod pod shop/a1", "b: 2 3 2 false, a: 2 1 6 false"},
 		"a monitor on a node":        {10, "10.0.0.1=2-2", "10.0.0.1 Node node a", ""},
 		"a node without pods":        {10, "10.0.0.3=2", "10.0.0.3 Node node control", ""},
 		"79 of 100":                  {100, "10.244.1.2=79", "10.244.1.2 Pod pod shop/a1", "a: 2 79 2 false"},

@@ -92,7 +92,7 @@ or not the cluster could be asked.`,
 	f.StringVar(&runDir, "run-dir", "/run/waymark", "the agent's run `directory`, for the address of a pod when there is no cluster to ask")
 	f.DurationVar(&asker.Timeout, "timeout", 5*time.Second, "for each question to a server")
 	f.Uint16Var(&asker.AdminPort, "admin-port", 8080, "`port` of the servers' AdminServer")
-	f.BoolVar(&all, "all", false, fmt.Sprintf("print all client addresses, not only the first %d; json always has all", shownClients))
+	f.BoolVar(&all, "all", false, fmt.Sprintf("print all addresses, forecasts and findings, not only the first %d of each; json always has all", shownClients))
 	return cmd
 }
 

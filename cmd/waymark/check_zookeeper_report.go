@@ -5,13 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/waymark-bgp/waymark/registry"
 	"github.com/waymark-bgp/waymark/registry/zookeeper"
 )
 
-// shownClients is how many addresses of clients without findings are printed unless all are asked for.
+// shownClients is how many addresses, forecasts and findings are printed, of each, unless all are asked for.
 const shownClients = 20
 
 // zooKeeperReport is what servers say of their clients.
@@ -59,6 +60,9 @@ func (r *zooKeeperReport) add(reason registry.Reason, message string) {
 
 // look connects to each server from a pod.
 func (r *zooKeeperReport) look(ctx context.Context, asker zookeeper.Asker, cluster registry.Cluster, pod *insidePod) {
+	byClients := r.Findings
+	r.Findings = []registry.Finding{} // the proof comes first
+	defer func() { r.Findings = append(r.Findings, byClients...) }()
 	for _, s := range r.Servers {
 		own, seen, err := pod.seenAs(ctx, asker, s.Server)
 		if err != nil {
@@ -80,17 +84,18 @@ func (r *zooKeeperReport) print(w io.Writer) error {
 		fmt.Fprintf(p, "%s\t%s\t%s\t%d\t%s\t%s\n", s.Server, cmp.Or(s.Version, "-"), cmp.Or(s.Mode, "-"), s.Connections, limitText(s.Limit), known(s.Refused))
 	}
 	fmt.Fprintf(p, "\nSERVER\tCLIENT\tCONNECTIONS\tOF\tSESSIONS\tWHO\n")
-	for i := range r.Clients {
-		c := &r.Clients[i]
-		if i >= shownClients && len(c.Findings) == 0 && !r.all {
-			fmt.Fprintf(p, "and more, %d in all: --all prints them\n", len(r.Clients))
-			break
-		}
+	clients := slices.Clone(r.Clients)
+	slices.SortStableFunc(clients, func(a, b registry.Client) int {
+		return cmp.Compare(rank(len(a.Findings) == 0), rank(len(b.Findings) == 0))
+	})
+	for i := range clients[:r.shown(len(clients))] {
+		c := &clients[i]
 		fmt.Fprintf(p, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Server, c.Address, c.Connections, limitText(c.Limit), c.Sessions, c.Who())
 	}
 	if len(r.Clients) == 0 {
 		fmt.Fprintln(p, "none")
 	}
+	r.more(p, len(clients))
 	if err := p.Flush(); err != nil {
 		return err
 	}
@@ -101,19 +106,34 @@ func (r *zooKeeperReport) print(w io.Writer) error {
 			line("Right: %s", s.Message)
 		}
 	}
-	for _, f := range r.Forecasts {
+	for _, f := range r.Forecasts[:r.shown(len(r.Forecasts))] {
 		line("Forecast: %s", f.Message())
 	}
+	r.more(w, len(r.Forecasts))
 	for _, note := range r.Notes {
 		line("Note: %s", note)
 	}
-	for _, f := range r.Findings {
+	for _, f := range r.Findings[:r.shown(len(r.Findings))] {
 		line("%s: %s", f.Reason, f.Message)
 	}
+	r.more(w, len(r.Findings))
 	if len(r.Findings) == 0 {
 		line("Nothing found")
 	}
 	return nil
+}
+
+func (r *zooKeeperReport) shown(n int) int {
+	if r.all {
+		return n
+	}
+	return min(n, shownClients)
+}
+
+func (r *zooKeeperReport) more(w io.Writer, n int) {
+	if rest := n - r.shown(n); rest > 0 {
+		fmt.Fprintf(w, "and %d more: --all prints them\n", rest)
+	}
 }
 
 func limitText(limit int) string {
