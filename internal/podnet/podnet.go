@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -35,13 +36,17 @@ func Find(address netip.Addr) (*Namespace, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("to enter the network namespace of a pod needs root")
 	}
-	spaces, err := all()
+	spaces, denied, err := all()
 	if err != nil {
 		return nil, fmt.Errorf("look for the network namespace of a pod: %w", err)
 	}
 	var owners []*Namespace
 	for _, n := range spaces {
-		if n.has(address) {
+		owner, err := n.has(address)
+		if errors.Is(err, fs.ErrPermission) {
+			denied++
+		}
+		if owner {
 			owners = append(owners, n)
 		} else {
 			_ = n.Close()
@@ -54,6 +59,9 @@ func Find(address netip.Addr) (*Namespace, error) {
 		if here, err := has(address); err == nil && here {
 			return nil, fmt.Errorf("%s is an address of this host itself, not of a pod", address)
 		}
+		if denied > 0 {
+			return nil, fmt.Errorf("look for the network namespace with the address %s: %d may not be looked into: that needs CAP_SYS_PTRACE, and CAP_SYS_ADMIN to enter", address, denied)
+		}
 		return nil, fmt.Errorf("%w %s", ErrNotHere, address)
 	}
 	var where []string
@@ -64,8 +72,8 @@ func Find(address netip.Addr) (*Namespace, error) {
 	return nil, fmt.Errorf("%d network namespaces here have the address %s: %s; which of them is the pod's cannot be told", len(owners), address, strings.Join(where, ", "))
 }
 
-// all opens every namespace but our own, each once.
-func all() ([]*Namespace, error) {
+// all opens every namespace but our own, each once. Denied is of how many processes it may not be seen.
+func all() (list []*Namespace, denied int, err error) {
 	var paths []string
 	for _, pattern := range []string{"/run/netns/*", "/proc/[0-9]*/ns/net"} {
 		found, _ := filepath.Glob(pattern) // the patterns are good
@@ -73,14 +81,17 @@ func all() ([]*Namespace, error) {
 	}
 	var here unix.Stat_t
 	if err := unix.Stat(own, &here); err != nil {
-		return nil, fmt.Errorf("%s: %w", own, err)
+		return nil, 0, fmt.Errorf("%s: %w", own, err)
 	}
 	type identity struct{ device, inode uint64 }
 	seen := map[identity]bool{{here.Dev, here.Ino}: true}
-	var list []*Namespace
 	for _, path := range paths {
 		var stat unix.Stat_t
-		if unix.Stat(path, &stat) != nil || seen[identity{stat.Dev, stat.Ino}] {
+		err := unix.Stat(path, &stat)
+		if errors.Is(err, fs.ErrPermission) {
+			denied++
+		}
+		if err != nil || seen[identity{stat.Dev, stat.Ino}] {
 			continue // a process that has ended has none
 		}
 		if file, err := os.Open(path); err == nil {
@@ -88,17 +99,16 @@ func all() ([]*Namespace, error) {
 			list = append(list, &Namespace{file, path})
 		}
 	}
-	return list, nil
+	return list, denied, nil
 }
 
-// has says whether the namespace owns an address. One that cannot be entered does not: a name in /run/netns may be left over.
-func (n *Namespace) has(address netip.Addr) bool {
-	var found bool
-	err := n.Do(func() (err error) {
+// has says whether the namespace owns an address. A name in /run/netns may be left over, and cannot be entered.
+func (n *Namespace) has(address netip.Addr) (found bool, err error) {
+	err = n.Do(func() (err error) {
 		found, err = has(address)
 		return err
 	})
-	return err == nil && found
+	return found, err
 }
 
 func has(address netip.Addr) (bool, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +105,33 @@ func TestErrors(t *testing.T) {
 	n.Close()
 	if err := n.Do(func() error { return nil }); err == nil {
 		t.Error("entered what is closed")
+	}
+}
+
+// TestWithoutCapabilities: as in a container that has too few, nobody is told that the pod is elsewhere.
+func TestWithoutCapabilities(t *testing.T) {
+	pod := nettest.New(t, "pod")
+	nettest.Join(t, nettest.Self, "veth", []string{"10.244.2.1/24"}, pod, "eth0", []string{"10.244.2.2/24"})
+	pod.Start(t, "sleep", "100")
+	nettest.Eventually(t, 5*time.Second, func() error {
+		_, err := nettest.Self.Try("sh", "-c", "ip netns pids pod | grep -q .")
+		return err
+	})
+	nettest.Run(t, "umount", "/run/netns/pod")
+	nettest.Run(t, "rm", "/run/netns/pod")
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends, and its loss with it
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			done <- err
+			return
+		}
+		_, err := Find(netip.MustParseAddr("10.244.2.2"))
+		done <- err
+	}()
+	if err := <-done; err == nil || errors.Is(err, ErrNotHere) || !strings.Contains(err.Error(), "that needs CAP_SYS_PTRACE") {
+		t.Errorf("got %v", err)
 	}
 }
