@@ -210,6 +210,7 @@ func TestCluster(t *testing.T) {
 	t.Run("plan", func(t *testing.T) { testPlan(t, k) })
 	t.Run("egress", func(t *testing.T) { testEgress(t, k, must) })
 	t.Run("export", func(t *testing.T) { testExport(t, k, must) })
+	t.Run("routers", func(t *testing.T) { testRouters(t, must) })
 	t.Run("cidr", testCIDRCheck)
 
 	k.StopAPI()

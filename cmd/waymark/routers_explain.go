@@ -201,8 +201,10 @@ func (c *cluster) report(now time.Time, s *neighbor.Session) error {
 		}
 	}
 	if s.State == string(bgp.Established) {
-		for _, version := range []int{4, 6} {
-			s.Exchanged = append(s.Exchanged, neighbor.Exchange{Version: version, Announced: len(ofFamily(version, state.Status.Announced)), Received: -1})
+		for _, version := range []int{4, 6} { // which families the session has, the report does not say
+			if n := len(ofFamily(version, state.Status.Announced)); n > 0 {
+				s.Exchanged = append(s.Exchanged, neighbor.Exchange{Version: version, Announced: n, Received: -1})
+			}
 		}
 	}
 	return nil
