@@ -15,7 +15,7 @@ import (
 )
 
 // manifest is a line that only files of objects have, in YAML or JSON.
-var manifest = regexp.MustCompile(`(?m)^\s*"?apiVersion"?\s*:`)
+var manifest = regexp.MustCompile(`(?m)^[\s{\[-]*"?apiVersion"?\s*:`)
 
 // source reads what the datacenter uses, from one of the places that --datacenter may name.
 func (o *cidrOptions) source(ctx context.Context, stdin io.Reader, from *access, name string) (cidrSource, []ipam.Claim, error) {

@@ -85,16 +85,26 @@ RANGE       FOR   ROOM                            FULL AT 0% A YEAR  VERDICT
   no private range of the size is free
 
 Nothing is known of the datacenter's networks: name them by --datacenter.`, "found"},
-		"no options":     {"", "", "", "--cluster and --nodes are missing"},
-		"host bits":      {"", "--cluster 10.131.5.0/16 --nodes 1", "", "10.131.5.0/16 has host bits: 10.131.0.0/16 would be"},
-		"no prefix":      {"", "--cluster 10.131.0.0 --nodes 1", "", "--cluster: "},
-		"no service":     {"", "--cluster 10.131.0.0/16 --nodes 1 --service x", "", "--service: "},
-		"no length":      {"", "--cluster 10.131.0.0/16 --nodes 1 --per-node x", "", "--per-node x: want a length, as /24"},
-		"many lengths":   {"", "--cluster 10.131.0.0/16 --nodes 1 --per-node 24,64", "", "--per-node has 2 lengths for 1 CIDRs"},
-		"no growth":      {"", "--cluster 10.131.0.0/16 --nodes 1 --growth x", "", "--growth x: want a percentage"},
-		"no file":        {"", "--cluster 10.131.0.0/16 --nodes 1 --datacenter " + dir + "/none", "", "no such file"},
-		"nothing in it":  {"hello\n", "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "stdin has no route in it"},
-		"bad manifest":   {strings.Replace(datacenter, "10.132.0.0/16", "10.132.0.0/33", 1), "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "the manifests are not good"},
+		"no options":    {"", "", "", "--cluster and --nodes are missing"},
+		"host bits":     {"", "--cluster 10.131.5.0/16 --nodes 1", "", "10.131.5.0/16 has host bits: 10.131.0.0/16 would be"},
+		"no prefix":     {"", "--cluster 10.131.0.0 --nodes 1", "", "--cluster: "},
+		"no service":    {"", "--cluster 10.131.0.0/16 --nodes 1 --service x", "", "--service: "},
+		"no length":     {"", "--cluster 10.131.0.0/16 --nodes 1 --per-node x", "", "--per-node x: want a length, as /24"},
+		"many lengths":  {"", "--cluster 10.131.0.0/16 --nodes 1 --per-node 24,64", "", "--per-node has 2 lengths for 1 CIDRs"},
+		"no growth":     {"", "--cluster 10.131.0.0/16 --nodes 1 --growth x", "", "--growth x: want a percentage"},
+		"no file":       {"", "--cluster 10.131.0.0/16 --nodes 1 --datacenter " + dir + "/none", "", "no such file"},
+		"nothing in it": {"hello\n", "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "stdin has no route in it"},
+		"bad manifest":  {strings.Replace(datacenter, "10.132.0.0/16", "10.132.0.0/33", 1), "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "the manifests are not good"},
+		"a manifest of JSON": {`{"apiVersion":"waymark.io/v1alpha1","kind":"DatacenterNetwork","metadata":{"name":"default"},"spec":{"cidrs":["10.132.0.0/16"]}}`,
+			"--cluster 10.132.0.0/17 --nodes 100 --datacenter -", `
+RANGE          FOR   ROOM                        FULL AT 0% A YEAR  VERDICT
+10.132.0.0/17  pods  100 of 128 nodes, /24 each  never              does not fit
+
+10.132.0.0/17 for pods:
+  ! overlaps 10.132.0.0/16 of DatacenterNetwork default
+  would do: 10.131.128.0/17, 10.131.0.0/17, 10.133.0.0/17
+
+stdin: 1 networks, 0 routes, 0 lines that could not be read`, "found"},
 		"other manifest": {"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "stdin: the manifests have no DatacenterNetwork"},
 		"no agent":       {"", "--cluster 10.131.0.0/16 --nodes 1 --datacenter agent --run-dir " + dir, "", "no agent answers"},
 	} {
