@@ -139,6 +139,9 @@ func readPrefix(word string) (netip.Prefix, error) {
 
 // setHop reads a next hop, whose zone is the interface.
 func (s *Static) setHop(word string) error {
+	if word == "" {
+		return errNoHop
+	}
 	address, zone, zoned := strings.Cut(word, "%")
 	a, err := netip.ParseAddr(address)
 	if err != nil || a.Is4In6() {

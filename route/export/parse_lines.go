@@ -16,6 +16,7 @@ type lines struct {
 	masks    [2]bool           // for IPv4 and IPv6: it writes the length of a prefix as a word of its own
 	begin    [2]string         // for IPv4 and IPv6
 	vrf      string            // before a VRF that stands before the prefix; "": it does not stand there
+	vrfLast  string            // the same for one that may stand at the end
 	block    string            // begins the block of a VRF, which holds all lines that are indented; "": there are none
 	hopFirst bool              // the interface is after the address, not before it
 	after    []string          // options that are a part of the next hop and stand after the address
@@ -48,7 +49,7 @@ var (
 		"track": readTrack, "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
 		"backup-interface": pass(1), "backup-nexthop": pass(1),
 	}}
-	frrLines = lines{no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
+	frrLines = lines{no: "no", vrfLast: "vrf", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
 		"tag": readTag, "vrf": readVRF, "bfd": readBFD, "nexthop-vrf": readVia(1), "label": pass(1), "color": pass(1),
 		"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": elsewhere, "table": elsewhere,
 	}}

@@ -96,8 +96,8 @@ func (g *lines) undo(r *removal) {
 		if g.counts {
 			number(&r.text, "", r.preference(s))
 		}
-		if g == &frrLines {
-			text(&r.text, "vrf", s.VRF)
+		if g.vrfLast != "" {
+			text(&r.text, g.vrfLast, s.VRF)
 		}
 		r.text.WriteByte('\n')
 	}
