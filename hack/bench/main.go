@@ -1,8 +1,9 @@
 // Bench measures waymark-agent against BIRD, FRR and what the kernel itself takes, all in one run: routes learned into the
 // kernel, the memory and CPU time for it, how fast a change reaches a reflector and how fast a reflector notices that a node
-// is dead. Then it measures waymark-bfd on an egress gateway that all nodes of a large cluster use, how long
-// a failover between such gateways takes, how long a check of all providers of a registry, and what source addresses cost to
-// apply and to forward by. It runs in network namespaces of its own, as root, after `make build`.
+// is dead. Before that it measures how long the static routes of a large cluster take, after it waymark-bfd on an egress gateway
+// that all nodes of a large cluster use, how long a failover between such gateways takes, how long a check of all providers of a
+// registry, and what source addresses cost to apply and to forward by. It runs in network namespaces of its own, as root, after
+// `make build`.
 package main
 
 import (
@@ -44,21 +45,27 @@ func main() {
 	failovers := flag.Int("failovers", 50, "how often the active egress gateway dies, in three ways in three networks; 0: never")
 	sources := flag.Int("sources", 5, "how often source addresses are applied and packets forwarded by each; medians are shown; 0: never")
 	providers := flag.Int("registry", 10_000, "how many providers of a real ZooKeeper are checked, in two ways; 0: none")
+	statics := flag.Int("static", 5_000, "of how many nodes static routes are exported and compared with a router's; 0: none")
 	flag.Parse()
 	if *runs < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
 	nettest.Isolate()
-	os.Exit(measure.Main("bench", func() error { return bench(*runs, *changes, *deaths, *gateways, *failovers, *sources, *providers) }))
+	os.Exit(measure.Main("bench", func() error {
+		return bench(*runs, *changes, *deaths, *gateways, *failovers, *sources, *providers, *statics)
+	}))
 }
 
-func bench(runs, changes, deaths, gateways, failovers, sources, providers int) error {
+func bench(runs, changes, deaths, gateways, failovers, sources, providers, statics int) error {
 	begin := time.Now()
 	fmt.Print(measure.Machine())
 	fmt.Printf("medians of %d runs; /24 prefixes with %d AS_PATHs, up to %d in an UPDATE, from the same sender for all;\n"+
 		"memory and CPU time are read %v after the table is complete\n", runs, asPaths, perUpdate, after)
-	var verdicts []measure.Verdict
+	verdicts, err := benchStatic(os.Stdout, statics)
+	if err != nil {
+		return err
+	}
 	for _, target := range targets {
 		v, err := benchLearn(runs, target.routes, target.took, target.resident)
 		if err != nil {
