@@ -29,35 +29,55 @@ type lines struct {
 type option func(s *Static, word string, p *phrase) error
 
 var (
-	ciscoIOSLines = lines{no: "no", masks: [2]bool{true, false}, after: []string{"global", "nexthop-vrf"}, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
-		"tag": readTag, "name": readName, "track": readTrack, "permanent": pass(0), "multicast": pass(0), "unicast": pass(0),
-		"global": readVia(0), "dhcp": readVia(0), "nexthop-vrf": readVia(1),
-	}}
-	ciscoNXOSLines = lines{no: "no", after: []string{"vrf"}, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf context ", options: map[string]option{
-		"tag": readTag, "name": readName, "track": readTrack, "vrf": readVia(1),
-	}}
-	aristaEOSLines = lines{no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf", options: map[string]option{
-		"tag": readTag, "name": readName, "track": readBFDWord("bfd"), "metric": pass(1), "label": pass(1),
-		"egress-vrf": readVia(1), "Nexthop-Group": readVia(1),
-	}}
-	huaweiVRPLines = lines{no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
-		"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFDWord("enable"), "cost": pass(1),
-		"track": pass(2), "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
-	}}
-	h3cComwareLines = lines{no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance", options: map[string]option{
-		"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFD, "bfd-source": pass(1),
-		"track": readTrack, "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
-		"backup-interface": pass(1), "backup-nexthop": pass(1),
-	}}
-	frrLines = lines{no: "no", vrfLast: "vrf", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!", options: map[string]option{
-		"tag": readTag, "vrf": readVRF, "bfd": readBFD, "nexthop-vrf": readVia(1), "label": pass(1), "color": pass(1),
-		"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": elsewhere, "table": elsewhere,
-	}}
+	ciscoIOSLines = lines{
+		no: "no", masks: [2]bool{true, false}, after: []string{"global", "nexthop-vrf"}, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf",
+		options: map[string]option{
+			"tag": readTag, "name": readName, "track": readTrack, "permanent": pass(0), "multicast": pass(0), "unicast": pass(0),
+			"global": readVia(0), "dhcp": readVia(0), "nexthop-vrf": readVia(1),
+		},
+	}
+	ciscoNXOSLines = lines{
+		no: "no", after: []string{"vrf"}, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf context ",
+		options: map[string]option{
+			"tag": readTag, "name": readName, "track": readTrack, "vrf": readVia(1),
+		},
+	}
+	aristaEOSLines = lines{
+		no: "no", counts: true, begin: [2]string{"ip route", "ipv6 route"}, vrf: "vrf",
+		options: map[string]option{
+			"tag": readTag, "name": readName, "track": readBFDWord("bfd"), "metric": pass(1), "label": pass(1),
+			"egress-vrf": readVia(1), "Nexthop-Group": readVia(1),
+		},
+	}
+	huaweiVRPLines = lines{
+		no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance",
+		options: map[string]option{
+			"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFDWord("enable"), "cost": pass(1),
+			"track": pass(2), "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
+		},
+	}
+	h3cComwareLines = lines{
+		no: "undo", masks: [2]bool{true, true}, after: []string{"public"}, begin: [2]string{"ip route-static", "ipv6 route-static"}, vrf: "vpn-instance",
+		options: map[string]option{
+			"preference": readPreference, "tag": readTag, "description": readText, "bfd": readBFD, "bfd-source": pass(1),
+			"track": readTrack, "permanent": pass(0), "vpn-instance": readVia(1), "public": readVia(0),
+			"backup-interface": pass(1), "backup-nexthop": pass(1),
+		},
+	}
+	frrLines = lines{
+		no: "no", vrfLast: "vrf", counts: true, begin: [2]string{"ip route", "ipv6 route"}, block: "vrf ", hopFirst: true, comment: "!",
+		options: map[string]option{
+			"tag": readTag, "vrf": readVRF, "bfd": readBFD, "nexthop-vrf": readVia(1), "label": pass(1), "color": pass(1),
+			"profile": pass(1), "source": pass(1), "multi-hop": pass(0), "onlink": pass(0), "from": elsewhere, "table": elsewhere,
+		},
+	}
 	// ciscoIOSXRLines are those in the blocks of router static.
-	ciscoIOSXRLines = lines{options: map[string]option{
-		"tag": readTag, "description": readName, "bfd": readBFD, "minimum-interval": pass(1), "multiplier": pass(1),
-		"track": pass(1), "permanent": pass(0), "metric": pass(1), "vrf": readVia(1),
-	}}
+	ciscoIOSXRLines = lines{
+		options: map[string]option{
+			"tag": readTag, "description": readName, "bfd": readBFD, "minimum-interval": pass(1), "multiplier": pass(1),
+			"track": pass(1), "permanent": pass(0), "metric": pass(1), "vrf": readVia(1),
+		},
+	}
 )
 
 func readTag(s *Static, _ string, p *phrase) (err error) {
