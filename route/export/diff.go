@@ -139,9 +139,16 @@ func (c *comparison) wanted(w Route, have []Static) {
 // does says that a static route is the wanted one as far as that is asked for.
 func (s *Static) does(w Route) bool { return s.NextHop == w.NextHop && s.lacks(w) == "" }
 
+// leaves says that a word of a next hop leads into another VRF.
+func leaves(word string) bool {
+	return slices.Contains([]string{"vrf", "nexthop-vrf", "egress-vrf", "vpn-instance", "global", "public"}, word) || strings.HasPrefix(word, "@")
+}
+
 // lacks is the first option that a route is to have and has not.
 func (s *Static) lacks(w Route) string {
 	switch {
+	case slices.ContainsFunc(strings.Fields(s.Via), leaves):
+		return "its next hop is in another VRF: " + s.Via
 	case w.Preference != 0 && s.Preference != w.Preference:
 		return fmt.Sprintf("preference %d is asked for", w.Preference)
 	case w.Tag != 0 && s.Tag != w.Tag:
