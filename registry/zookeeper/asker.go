@@ -95,6 +95,7 @@ func (a Asker) Ask(ctx context.Context, server string) (registry.Server, error) 
 		}
 	}
 	if clients != nil {
+		s.Connections = nil // some of them are no answer
 		return s, fmt.Errorf("%s does not tell its connections: %w", server, clients)
 	}
 	if limits != nil {
