@@ -33,6 +33,7 @@ func Check(s Snapshot) []Problem {
 	d.checkEgress()
 	d.checkPeers()
 	d.checkRoles()
+	d.checkExports()
 	slices.SortStableFunc(d.plan.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
 	return d.plan.Problems
 }
@@ -260,6 +261,25 @@ func (d *decision) checkRoles() {
 			continue
 		}
 		first[label] = role.Name
+	}
+}
+
+// checkExports finds exports for gateways that there are not.
+func (d *decision) checkExports() {
+	var gateways []v1alpha1.Gateway
+	if d.datacenter != nil {
+		gateways = d.datacenter.Spec.Gateways
+	}
+	for i := range d.snapshot.Exports {
+		e := &d.snapshot.Exports[i]
+		if slices.ContainsFunc(gateways, func(g v1alpha1.Gateway) bool { return g.Name == e.Spec.Gateway }) || e.Spec.Gateway == "" {
+			continue
+		}
+		has := "no gateways"
+		if len(gateways) > 0 {
+			has = gatewayNames(gateways)
+		}
+		d.problem("StaticRouteExport/"+e.Name, "MissingGateway", "the DatacenterNetwork has no gateway %q; it has %s", e.Spec.Gateway, has)
 	}
 }
 

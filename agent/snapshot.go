@@ -21,8 +21,9 @@ type Snapshot struct {
 	Policies       []v1alpha1.EgressPolicy
 	Pools          []v1alpha1.AddressPool
 	Datacenters    []v1alpha1.DatacenterNetwork
-	Services       []corev1.Service    // as the next, for the checks only
-	Roles          []v1alpha1.NodeRole // nodes have no use for them
+	Services       []corev1.Service             // as the next, for the checks only
+	Roles          []v1alpha1.NodeRole          // nodes have no use for them
+	Exports        []v1alpha1.StaticRouteExport // nor for these
 	Secrets        []corev1.Secret
 	Problems       []Problem // what the source could not read or refused
 

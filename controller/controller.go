@@ -1,5 +1,5 @@
 // Package controller does what needs a view of the whole cluster: it judges who owns which PodCIDR and which egress address,
-// keeps the labels of NodeRoles, says of every object whether it is valid and in force, and lets new nodes go when their routes stand. Traffic
+// keeps the labels of NodeRoles and the ConfigMaps of StaticRouteExports, says of every object whether it is valid and in force, and lets new nodes go when their routes stand. Traffic
 // does not depend on it: while it is gone, the agents go on with what they were told.
 package controller
 
@@ -30,7 +30,7 @@ const Name = "waymark-controller"
 
 // Options of a controller.
 type Options struct {
-	// Namespace of the Lease.
+	// Namespace of the Lease, and of the ConfigMaps of StaticRouteExports.
 	Namespace string
 	// LeaderElect: of several replicas one works and the others wait. Each needs its own process.
 	LeaderElect bool
@@ -63,6 +63,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 			DefaultTransform:            trim,
 			NewInformer:                 newInformer,
 			ReaderFailOnMissingInformer: true, // a kind that nobody meant to watch
+			ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}}},
 		},
 		LeaderElection:                o.LeaderElect,
 		LeaderElectionID:              Name,
@@ -81,6 +82,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 	for _, kind := range []client.Object{
 		&corev1.Node{}, &corev1.Service{}, &v1alpha1.NodeRoutingState{}, &v1alpha1.NodeRole{}, &v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{},
 		&v1alpha1.EgressPolicy{}, &v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{},
+		&v1alpha1.StaticRouteExport{}, &corev1.ConfigMap{},
 	} {
 		if _, err := m.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
@@ -93,6 +95,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 		(&nodeStates{m.GetClient(), events}).setup(m),
 		(&nodeRoles{m.GetClient()}).setup(m),
 		(&egressOwners{Client: m.GetClient(), events: events}).setup(m),
+		(&routeExports{Client: m.GetClient(), events: events, namespace: o.Namespace}).setup(m),
 		(&statuses{m.GetClient()}).setup(m),
 		(&validity{m.GetClient(), events}).setup(m),
 		(&taints{m.GetClient()}).setup(m),

@@ -36,6 +36,10 @@ func TestController(t *testing.T) {
 		{"a gateway fails", gatewayFails},
 		{"addresses stay", addressesStay},
 		{"nodes that send tunnels", tunnelsOfNodes},
+		{"static routes are written", exportCommands},
+		{"a router is compared", exportRunning},
+		{"static routes are refused", exportRefused},
+		{"ways are probed", exportPaths},
 		{"metrics", metricsShown},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, c) })

@@ -26,6 +26,8 @@ const accountsObjects = `
 ---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, spec: {label: {key: cluster.k8s/egress}, nodeSelector: {}}}
 ---
+{apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, spec: {gateway: core1}}
+---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}}
 ---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-2}}
@@ -74,6 +76,10 @@ func TestAccounts(t *testing.T) {
 		peer       = write + "{apiVersion: waymark.io/v1alpha1, kind: BGPPeer, metadata: {name: rr1}, spec: {address: 198.18.0.9, asn: 64512}}"
 		peerStatus = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: BGPPeer, metadata: {name: rr1}, status: {wanted: 1}}"
 		roleStatus = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, status: {labelled: 1}}"
+		exportSpec = write + "{apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, spec: {gateway: core2}}"
+		exportSays = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, status: {routes: 1, missingCount: 0}}"
+		commands   = write + "{apiVersion: v1, kind: ConfigMap, metadata: {name: waymark-routes-core1, namespace: waymark-system}, data: {commands: none}}"
+		elsewhere  = write + "{apiVersion: v1, kind: ConfigMap, metadata: {name: waymark-routes-core1, namespace: default}, data: {commands: none}}"
 		nodeStatus = writeStatus + "{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {phase: Running}}"
 		odd        = writeStatus + `{apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}, status: {reported: "2026-01-01t00:00:00z"}}`
 		cordon     = `patch node node-1 -p {"spec":{"unschedulable":true}}`
@@ -137,11 +143,12 @@ func TestAccounts(t *testing.T) {
 		{agent, "create token waymark-controller --namespace waymark-system", forbidden},
 		{agent, "get services --all-namespaces", forbidden},
 		{agent, "get configmaps --all-namespaces", forbidden},
+		{agent, "get sre", forbidden},
 
 		{watcher, "get nodes", forbidden},
 		{watcher, "get bgppeers", forbidden},
 
-		{controller, "get nodes,bgpconf,bgppeers,egp,addresspools,datacenternetworks,noderoles,nrs", may},
+		{controller, "get nodes,bgpconf,bgppeers,egp,addresspools,datacenternetworks,noderoles,nrs,sre", may},
 		{controller, "get services --all-namespaces", may},
 		{controller, "get service kubernetes --namespace default", forbidden},
 		{controller, "label node node-1 cluster.k8s/egress=enabled", may},
@@ -152,6 +159,13 @@ func TestAccounts(t *testing.T) {
 		{controller, verdict("node-2"), may},
 		{controller, peerStatus, may},
 		{controller, roleStatus, may},
+		{controller, exportSays, may},
+		{controller, "get configmaps --namespace waymark-system", may},
+		{controller, commands, may},
+		{controller, exportSpec, forbidden},
+		{controller, elsewhere, forbidden},
+		{controller, "get configmaps --all-namespaces", forbidden},
+		{controller, "delete configmap waymark-routes-core1 --namespace waymark-system", forbidden},
 		{controller, "get lease waymark --namespace waymark-system", `"waymark" not found`},
 		{controller, "get secrets --all-namespaces", forbidden},
 		{controller, "get secret waymark-bgp --namespace waymark-system", forbidden},

@@ -77,6 +77,21 @@ spec:
 metadata: {name: egress}
 spec: {label: {key: cluster.k8s/egress, value: enabled}, nodeSelector: {matchLabels: {egress: "yes"}}, nodes: 2, minReady: 1}
 `,
+		"StaticRouteExport": `
+metadata: {name: core1}
+spec:
+  gateway: core1
+  format: cisco-ios
+  vrf: prod
+  namePrefix: k8s-
+  preference: 50
+  tag: 4200
+  track: 3
+  aggregate: true
+  running: {configMap: core1-running, key: core1.cfg}
+  probe: true
+  interval: 10m
+`,
 		"NodeRoutingState": `
 metadata: {name: node-1}
 spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:db8::1/128"]}
@@ -143,6 +158,18 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:d
 		{"DatacenterNetwork", "nodeSubnets: [10.132.2.0/24]", "nodeSubnets: []", `should have at least 1 items`},
 		{"NodeRole", "key: cluster.k8s/egress", "key: cluster.k8s/other", `cannot change, nodes may bear it: make another NodeRole`},
 		{"NodeRole", "minReady: 1", "minReady: 3", `minReady is more than nodes`},
+		{"StaticRouteExport", "name: core1", "name: " + strings.Repeat("a", 201), `the name is longer than 200 characters`},
+		{"StaticRouteExport", "gateway: core1", "gateway: ''", `should be at least 1 chars long`},
+		{"StaticRouteExport", "cisco-ios", "ios", `supported values: "cisco-ios"`},
+		{"StaticRouteExport", "vrf: prod", "vrf: 'a b'", `spec.vrf in body should match`},
+		{"StaticRouteExport", "namePrefix: k8s-", "namePrefix: '!'", `spec.namePrefix in body should match`},
+		{"StaticRouteExport", "preference: 50", "preference: 0", `should be greater than or equal to 1`},
+		{"StaticRouteExport", "tag: 4200", "tag: 4294967296", `should be less than or equal to 4294967295`},
+		{"StaticRouteExport", "track: 3", "track: 65536", `should be less than or equal to 65535`},
+		{"StaticRouteExport", "track: 3", "track: 3\n  bfd: true", `routes depend on bfd or on a track object, not on both`},
+		{"StaticRouteExport", "configMap: core1-running", "configMap: ''", `should be at least 1 chars long`},
+		{"StaticRouteExport", "interval: 10m", "interval: 59s", `must be 60s..86400s`},
+		{"StaticRouteExport", "probe: true", "probes: true", `.spec.probes: field not declared in schema`},
 		{"NodeRoutingState", "prefix: 10.244.1.0/24", "prefx: 10.244.1.0/24", `.spec.podCIDRs[0].prefx: field not declared in schema`},
 	} {
 		text := good[c.kind]
@@ -164,6 +191,9 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:d
 	if err := report("NodeRoutingState", "node-1", "{wanted: 0, egress: [{address: 10.132.2.240, vni: 7, term: 3, owner: n1, failovers: 2}, {vni: 8, term: 1}]}"); err != nil {
 		t.Error(err)
 	}
+	if err := report("StaticRouteExport", "core1", `{routes: 2, missingCount: 1, missing: [a], difference: {right: 1, missing: 1, nearMiss: 0, wrong: 0, overlap: 0, remove: 0, unread: 0, foreign: 3, lines: [a]}, probe: {time: "2026-01-01T00:00:00Z", right: 1, wrong: 0, silent: 1, aside: 0, findings: [{prefix: 10.244.1.0/24, node: n1, verdict: silent}]}}`); err != nil {
+		t.Error(err)
+	}
 	for wrong, want := range map[string]string{
 		"vni: 0": "should be greater than or equal to 1", "vni: 16777216": "should be less than or equal to 16777215",
 	} {
@@ -175,6 +205,7 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:d
 		"bgppeers":          {"ASN", "ADDRESS", "UP", "WANTED"},
 		"egresspolicies":    {"SOURCE", "GATEWAY", "READY"},
 		"nrs":               {"GATE", "DRAIN"},
+		"sre":               {"GATEWAY", "FORMAT", "ROUTES", "MISSING", "IN STEP", "REACHABLE"},
 		"bgpconfigurations": {"ASN", "VALID"},
 	} {
 		out, err := k.Kubectl("get", kind)

@@ -299,5 +299,7 @@ func add(s *agent.Snapshot, value any) {
 		s.Datacenters = append(s.Datacenters, *o)
 	case *v1alpha1.NodeRole:
 		s.Roles = append(s.Roles, *o)
+	case *v1alpha1.StaticRouteExport:
+		s.Exports = append(s.Exports, *o)
 	}
 }
