@@ -140,4 +140,21 @@ func TestRegistryDubbo(t *testing.T) {
 	}
 	l.doctor(t, l.Consumer, checkZooKeeper, false)
 	l.doctor(t, l.Nodes[0].NS, fromPod, false, "sees pod default/n1-2 with its own address 10.244.1.2")
+
+	// Somebody switches off what all this rests upon.
+	l.plane.must(t, "patch", "bgpconfiguration", "default", "--type=merge", "-p", `{"spec":{"advertise":{"podCIDRs":false}}}`)
+	notAnnounced := make([]string, len(services))
+	for i, s := range services {
+		notAnnounced[i] = s.pod.Address + ":20880 .* NotAnnounced .* has advertise.podCIDRs: false"
+	}
+	nettest.Eventually(t, 20*time.Second, func() error {
+		for _, n := range l.Nodes {
+			state, err := l.plane.state(n.Name)
+			if err != nil || len(state.Status.Announced) > 0 {
+				return fmt.Errorf("%s reports that it announces %v: %v", n.Name, state.Status.Announced, err)
+			}
+		}
+		return nil
+	})
+	l.doctor(t, l.Consumer, checkDubbo, true, notAnnounced...)
 }

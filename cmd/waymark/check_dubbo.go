@@ -51,7 +51,7 @@ Exit status: 0 all are reached and nothing is odd, 2 findings, 1 a registry or t
 
   # without a cluster, or with one that cannot be asked from here
   waymark check dubbo --registry zookeeper://10.132.7.20:2181 --offline
-  kubectl get nodes,pods,services,noderoutingstates,datacenternetworks -A -o yaml > cluster.yaml
+  kubectl get nodes,pods,services,noderoutingstates,bgpconfigurations,datacenternetworks -A -o yaml > cluster.yaml
   waymark check dubbo --registry zookeeper://10.132.7.20:2181 --from cluster.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -181,6 +181,8 @@ func (o *clusterObjects) add(raw json.RawMessage) error {
 		o.pods, err = appended(o.pods, raw)
 	case "Service":
 		o.services, err = appended(o.services, raw)
+	case "BGPConfiguration":
+		o.configurations, err = appended(o.configurations, raw)
 	case "DatacenterNetwork":
 		o.datacenters, err = appended(o.datacenters, raw)
 	case "EgressPolicy":
@@ -263,12 +265,22 @@ func (o *clusterObjects) registryNode(now time.Time, node *corev1.Node) registry
 	}
 	n.Announced, n.Learned = prefixes(state.Status.Announced), int(state.Status.LearnedCount)
 	if cidrs := podCIDRs(node); len(cidrs) > 0 {
-		n.Withheld = unannounced("", state, cidrs[0])
+		n.Withheld = unannounced(o.switchedOff(), state, cidrs[0])
 	}
 	for _, s := range state.Status.Sessions {
 		n.Sessions = append(n.Sessions, registry.Session{Peer: s.Peer, Up: (sessionView{State: s.State}).up(), Why: s.State + because(s.LastError)})
 	}
 	return n
+}
+
+// switchedOff says that nodes are not to announce their PodCIDRs, if so.
+func (o *clusterObjects) switchedOff() string {
+	for i := range o.configurations {
+		if c := &o.configurations[i]; c.Name == v1alpha1.DefaultName && isFalse(c.Spec.Advertise.PodCIDRs) {
+			return "BGPConfiguration " + c.Name + " has advertise.podCIDRs: false"
+		}
+	}
+	return ""
 }
 
 // prefixes are the good ones of a list: the bad ones are told of elsewhere.
