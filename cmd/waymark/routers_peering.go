@@ -97,7 +97,7 @@ func (c *cluster) peering(plan agent.Plan, peer *bgp.Peer, accept *accepted, o *
 	}
 	for _, s := range plan.BFD {
 		if s.Peer == peer.Address {
-			p.BFD = neighbor.BFD{Interval: s.Timing.DesiredMinTx, Multiplier: s.Timing.DetectMult, Multihop: spec.Multihop != nil || peer.TTLSecurity > 1}
+			p.BFD = neighbor.BFD{Interval: s.Timing.DesiredMinTx, Multiplier: s.Timing.DetectMult, Multihop: spec.Multihop != nil || peer.TTLSecurity > 1 || c.far(peer.Address, o)}
 		}
 	}
 	for _, list := range [][]string{c.attached(), spec.Attributes.Communities, spec.Attributes.LargeCommunities} {
@@ -121,6 +121,12 @@ func (c *cluster) peering(plan agent.Plan, peer *bgp.Peer, accept *accepted, o *
 	return p
 }
 
+// far says that the router is on none of the nodes' networks, as far as those are known.
+func (c *cluster) far(address netip.Addr, o *configOptions) bool {
+	known := c.knownNetworks(o)
+	return len(known) > 0 && !slices.ContainsFunc(known, func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
 // attached are the communities on all that nodes announce.
 func (c *cluster) attached() []string {
 	for i := range c.configurations {
@@ -131,8 +137,8 @@ func (c *cluster) attached() []string {
 	return nil
 }
 
-// networks are those of the nodes: as told, or as the DatacenterNetwork has them.
-func (c *cluster) networks(o *configOptions, nodes []neighbor.Node) ([]netip.Prefix, error) {
+// knownNetworks of nodes are those that the command was told, or else those that gateways of the DatacenterNetwork reach.
+func (c *cluster) knownNetworks(o *configOptions) []netip.Prefix {
 	known := o.networks
 	if len(known) == 0 {
 		for _, g := range c.gateways() {
@@ -143,6 +149,12 @@ func (c *cluster) networks(o *configOptions, nodes []neighbor.Node) ([]netip.Pre
 			}
 		}
 	}
+	return known
+}
+
+// networks are those that the nodes are in, sorted.
+func (c *cluster) networks(o *configOptions, nodes []neighbor.Node) ([]netip.Prefix, error) {
+	known := c.knownNetworks(o)
 	var used []netip.Prefix
 	for _, n := range nodes {
 		i := slices.IndexFunc(known, func(p netip.Prefix) bool { return p.Contains(n.Address) })
