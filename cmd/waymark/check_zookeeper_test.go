@@ -161,7 +161,7 @@ func TestCheckZooKeeper(t *testing.T) {
 				}
 			}
 			var report zooKeeperReport
-			nettest.Eventually(t, 5*time.Second, func() error {
+			nettest.Eventually(t, 20*time.Second, func() error {
 				text, err := check("--from-pod", "shop/cart-6", "-o", "json")
 				return errors.Join(err, json.Unmarshal([]byte(text), &report))
 			})
@@ -203,7 +203,7 @@ func TestCheckZooKeeperEnsemble(t *testing.T) {
 		return report, err
 	}
 	for _, named := range []string{zk4, zk4 + ":2181,10.132.7.31:2181"} {
-		nettest.Eventually(t, 10*time.Second, func() error {
+		nettest.Eventually(t, 20*time.Second, func() error {
 			report, err := check(named, "--from-pod", "shop/cart-1")
 			if err != nil || len(report.Servers) != 3 || len(report.Clients) != 3 || len(report.Sights) != 3 {
 				return fmt.Errorf("%s: %w: %+v", named, err, report)
