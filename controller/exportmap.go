@@ -174,5 +174,5 @@ func (r *routeExports) running(ctx context.Context, e *v1alpha1.StaticRouteExpor
 	if strings.TrimSpace(text) == "" {
 		return &runningText{missing: fmt.Sprintf("ConfigMap %s/%s has no text at key %s", r.namespace, from.ConfigMap, key)}, nil
 	}
-	return &runningText{text: text}, nil
+	return &runningText{text: strings.ReplaceAll(text, "\r\n", "\n")}, nil // as terminals save it
 }
