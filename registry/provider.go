@@ -135,10 +135,13 @@ func canonicalHost(host string) (string, error) {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Unmap().String(), nil
 	}
+	if host == "" {
+		return "", errors.New("it has no host: the provider has found no address of its own")
+	}
 	bad := strings.ContainsFunc(host, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
 	})
-	if host == "" || len(host) > 253 || bad {
+	if len(host) > 253 || bad {
 		return "", fmt.Errorf("host %q is no address and no name", short(host))
 	}
 	return strings.ToLower(host), nil

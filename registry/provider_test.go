@@ -29,7 +29,7 @@ func TestParseURL(t *testing.T) {
 		"dubbo://10.0.0.1:65536/x":                                        `error: address "10.0.0.1:65536": port "65536" is none`,
 		"dubbo://10.0.0.1:1":                                              `error: an URL without an interface`,
 		"dubbo://10.0.0.1;rm:1/x":                                         `error: host "10.0.0.1;rm" is no address and no name`,
-		"dubbo://:1/x":                                                    `error: host "" is no address and no name`,
+		"dubbo://:1/x":                                                    `error: it has no host: the provider has found no address of its own`,
 		"dubbo://10.0.0.1:1/\x1b[2Jx":                                     `error: "\x1b[2Jx" has characters that cannot be printed`,
 		"dubbo://\xff:1/x":                                                `error: not UTF-8`,
 		"dubbo://" + strings.Repeat("a", 254) + ":1/x":                    `error: host "` + strings.Repeat("a", 64) + `..." is no address and no name`,

@@ -179,22 +179,28 @@ type request struct {
 	path string
 }
 
+func (r request) frame(id int32) []byte {
+	body := binary.BigEndian.AppendUint32(nil, uint32(id))
+	body = appendString(binary.BigEndian.AppendUint32(body, uint32(r.op)), r.path)
+	return frameOf(append(body, 0)) // without a watch
+}
+
 // ask sends requests, several ahead of the answers, and has the body of each answer read, in their order. An error of the
 // server's about one request is passed on; an error of read ends the session's usefulness, and ask.
 func (s *Session) ask(requests []request, read func(i int, a *answer, err error) error) error {
 	sent := 0
 	first := s.id + 1
 	for i := range requests {
-		for sent < len(requests) && sent-i < inFlight {
-			s.id++
-			r := requests[sent]
-			body := binary.BigEndian.AppendUint32(nil, uint32(s.id))
-			body = appendString(binary.BigEndian.AppendUint32(body, uint32(r.op)), r.path)
+		if sent < len(requests) && sent-i <= inFlight/2 { // many at once: each Write is a packet
+			var frames []byte
+			for ; sent < len(requests) && sent-i < inFlight; sent++ {
+				s.id++
+				frames = append(frames, requests[sent].frame(s.id)...)
+			}
 			_ = s.conn.SetWriteDeadline(time.Now().Add(s.timeout))
-			if _, err := s.conn.Write(frameOf(append(body, 0))); err != nil { // 0: no watch
+			if _, err := s.conn.Write(frames); err != nil {
 				return fmt.Errorf("ask %s: %w", s.Server, err)
 			}
-			sent++
 		}
 		_ = s.conn.SetReadDeadline(time.Now().Add(s.timeout))
 		a, err := s.answer()

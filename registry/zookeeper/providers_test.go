@@ -171,7 +171,7 @@ func TestManyChildren(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	got, err := read(t, "zookeeper://"+address, nil)
+	got, err := read(t, "zookeeper://"+address, func(r *Registry) { r.Timeout = time.Minute })
 	t.Logf("%d children in %v", len(got), time.Since(begin))
 	if err != nil || len(got) != children {
 		t.Errorf("%d, %v", len(got), err)
@@ -247,6 +247,7 @@ func TestHostileServers(t *testing.T) {
 		"another request":          {session + "\x00\x00\x00\x14\x00\x00\x00\x09" + header + "\x00\x00\x00\x00", "request 9 in place of 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := serve(t, func(c net.Conn) {
 				_, _ = io.WriteString(c, tt.says)
 				_, _ = io.Copy(io.Discard, c)
