@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/waymark-bgp/waymark/agent"
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/route/export"
 )
 
@@ -100,7 +101,11 @@ func (o *diffOptions) report(ctx context.Context, stdin io.Reader, from *access)
 	if err != nil {
 		return nil, err
 	}
-	text, err := readRunning(stdin, o.running)
+	name := o.running
+	if name == "-" {
+		name = "standard input"
+	}
+	text, err := readRunning(stdin, o.running, name)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +122,13 @@ func (o *diffOptions) report(ctx context.Context, stdin io.Reader, from *access)
 		for _, g := range want.Gateways {
 			all = append(all, g.Name)
 		}
-		return nil, fmt.Errorf("%s is of one router, and the DatacenterNetwork has several gateways: say with --gateway which of %s it is", o.running, names(all))
+		return nil, fmt.Errorf("%s is of one router, and the DatacenterNetwork has several gateways: say with --gateway which of %s it is", name, names(all))
 	}
 	r := &diffReport{Gateway: want.Gateways[0].Name, Format: cmp.Or(o.format, want.Gateways[0].Dialect), Missing: want.Missing}
-	if err := r.read(text, o.running); err != nil {
+	if err := r.read(text, name); err != nil {
 		return nil, err
 	}
+	r.narrow = len(given) == 0 && !slices.ContainsFunc(c.datacenters, func(d v1alpha1.DatacenterNetwork) bool { return len(d.Spec.ClusterCIDRs) > 0 })
 	plain := want.Routes[r.Gateway]
 	if err := r.compare(o.common.Apply(plain), agent.StaticRanges(given, c.nodes, c.datacenters, c.pools, plain)); err != nil {
 		return nil, err
@@ -146,14 +152,13 @@ func parsePrefixes(list []string) ([]netip.Prefix, error) {
 var pager = regexp.MustCompile(`(?i)(<?-{2,5} ?more ?-{2,5}>?)(\([^)\n]*\))?[ \x08\r]*(\x1b\[[0-9;]*[A-Za-z][ \x08]*)*`)
 
 // readRunning reads what a router has shown, whatever terminals and editors have done to it.
-func readRunning(stdin io.Reader, name string) (string, error) {
+func readRunning(stdin io.Reader, path, name string) (string, error) {
 	var data []byte
 	var err error
-	if name == "-" {
-		name = "standard input"
+	if path == "-" {
 		data, err = io.ReadAll(stdin)
 	} else {
-		data, err = os.ReadFile(name)
+		data, err = os.ReadFile(path)
 	}
 	text := string(data)
 	switch {
@@ -179,14 +184,21 @@ func (r *diffReport) read(text, name string) error {
 	if err != nil && !slices.Contains(export.Dialects(), r.Format) {
 		return err
 	}
-	best, most := "", len(unread)
+	var like []string // the dialects in which there is most to be read
+	most := 0
 	for _, other := range export.Dialects() {
-		if found, _, err := export.Parse(other, text); err == nil && len(found) > most {
-			best, most = other, len(found)
+		found, odd, err := export.Parse(other, text)
+		if err != nil || len(odd) > len(unread) || len(found) == 0 || len(found) < most {
+			continue
 		}
+		if len(found) > most {
+			like, most = nil, len(found)
+		}
+		like = append(like, other)
 	}
-	if best != "" {
-		return fmt.Errorf("%s has no static route in %s; it looks like %s, in which it has %d: say so with --format %s", name, r.Format, best, most, best)
+	if most > 0 {
+		return fmt.Errorf("%s has no static route in %s; it looks like %s, in which it has %d: say with --format which it is",
+			name, r.Format, strings.Join(like, " or "), most)
 	}
 	r.Unread = unread
 	return err

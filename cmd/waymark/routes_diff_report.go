@@ -23,6 +23,7 @@ type diffReport struct {
 	want       []export.Route
 	have       []export.Static
 	difference export.Difference
+	narrow     bool // nothing says which ranges are the cluster's
 }
 
 // diffFinding is one difference. Enter and Undo are commands; none where the format has no commands.
@@ -144,6 +145,9 @@ func (o *diffOptions) print(out, notes io.Writer, r *diffReport) error {
 		}
 	} else if err := errors.Join(r.find(), show(out, o.output, r, r.print)); err != nil {
 		return err
+	}
+	if r.narrow {
+		fmt.Fprintln(notes, "routes of nodes that are gone are not looked for: neither --within nor the DatacenterNetwork's clusterCIDRs say where they would be")
 	}
 	for _, m := range r.Missing {
 		fmt.Fprintln(notes, "no route:", m)

@@ -122,10 +122,12 @@ protocol static waymark4 {
 	route 10.131.9.0/24 via 10.132.2.21; # node-1
 	route 10.131.10.0/24 via 10.132.2.22; # node-2
 }`, "this is the new whole, without foreign static routes, of which there are 1", "found"},
+		"no ranges": {inStep + "ip route 10.131.77.0/24 10.132.2.77\n", " --gateway core1 --format frr" + two, "core1, frr: 2 right, in step; foreign and left alone: 2",
+			"routes of nodes that are gone are not looked for", ""},
 		"an option":       {inStep, cluster + " --preference 50", "core1, frr: 0 right, 2 wrong; foreign and left alone: 1", "", "found"},
 		"empty":           {"\n", cluster, "", "", "standard input is empty, which says nothing"},
 		"UTF-16":          {"\xff\xfei\x00p\x00", cluster, "", "", "in UTF-16, as PowerShell writes it"},
-		"another dialect": {inStep, cluster + " --format mikrotik", "", "", "has no static route in mikrotik; it looks like "},
+		"another dialect": {inStep, cluster + " --format mikrotik", "", "", "standard input has no static route in mikrotik; it looks like cisco-ios or cisco-nxos or arista-eos or frr, in which it has 3: say with --format which it is"},
 		"no such dialect": {inStep, cluster + " --format cisco", "", "", `there is no dialect "cisco"`},
 		"no such option":  {inStep, cluster + " --track 1", "", "", "gateway core1: route to 10.131.9.0/24 through 10.132.2.21 in frr: a static route cannot depend on a track object"},
 		"two gateways":    {inStep, two, "", "", "say with --gateway which of core1, core2 it is"},

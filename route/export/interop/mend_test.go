@@ -16,7 +16,7 @@ import (
 // TestMendLinux has the kernel do what the commands say.
 func TestMendLinux(t *testing.T) {
 	newRack(t)
-	for seed := range uint64(15) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			d := disordered(t, "linux", rand.New(rand.NewPCG(seed, 1)))
 			nettest.Run(t, "ip", "-batch", file(t, d.running))
@@ -38,7 +38,7 @@ func (kernelRouter) show(t testing.TB) string {
 func TestMendFRR(t *testing.T) {
 	newRack(t)
 	vtysh := startFRR(t)
-	for seed := range uint64(5) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := frrRouter(vtysh)
 			d := disordered(t, "frr", rand.New(rand.NewPCG(seed, 2)))
@@ -81,7 +81,7 @@ func (vtysh frrRouter) show(t testing.TB) string { return vtysh(t, "-c", "show r
 func TestMendOthers(t *testing.T) {
 	for _, dialect := range modelled() {
 		t.Run(dialect, func(t *testing.T) {
-			for seed := range uint64(100) {
+			for seed := range uint64(40) {
 				d := disordered(t, dialect, rand.New(rand.NewPCG(seed, 3)))
 				r := modelOf(dialect)
 				for line := range strings.Lines(d.running) {
