@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sane checks what must hold of whatever text Parse is given.
@@ -126,6 +127,28 @@ func TestMutatedConfigurations(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEndlessLines: what has no end takes no longer than what has many.
+func TestEndlessLines(t *testing.T) {
+	for begin, again := range map[string]string{
+		"ip route 10.131.10.0/24":                                         " global",
+		"ip route 10.131.10.0 255.255.255.0 10.132.2.22":                  " vrf x",
+		"ip route-static 10.131.10.0 24":                                  " public",
+		"routing-options { static { route 10.131.10.0/24 ":                "{ ",
+		"/ip route add dst-address=10.131.10.0/24 gateway=10.132.2.22":    ",10.132.2.23",
+		"protocol static { route 10.131.10.0/24 via 10.132.2.22":          " via 10.132.2.23",
+		"set protocols static route 10.131.10.0/24 next-hop 10.132.2.22 ": "\nset protocols static route 10.131.10.0/24 interface eth1",
+	} {
+		text := begin + strings.Repeat(again, 300000)
+		for _, dialect := range Dialects() {
+			before := time.Now()
+			sane(t, dialect, text)
+			if took := time.Since(before); took > 10*time.Second {
+				t.Errorf("%s took %v for %q, and so on", dialect, took, begin+again)
+			}
+		}
+	}
 }
 
 // statement says that a line is but a part of what a dialect says of a route: another part may be missing.

@@ -132,7 +132,9 @@ func readVia(more int) option {
 		for range more {
 			word += " " + p.take()
 		}
-		s.Via = strings.TrimSpace(s.Via + " " + word)
+		if len(s.Via) < 256 { // no line says so much
+			s.Via = strings.TrimSpace(s.Via + " " + word)
+		}
 		return nil
 	}
 }
