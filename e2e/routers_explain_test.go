@@ -180,3 +180,19 @@ func TestSessionExplainedFromUpToShutDown(t *testing.T) {
 		return l.explains(t, "Shutdown", []string{`They say why: "moved to rack 7".`}, "")
 	})
 }
+
+// TestDeadPathExplained: BFD of the router is not heard any more. The session ends for it, and is explained by it; when it has come
+// back without BFD, that is told too.
+func TestDeadPathExplained(t *testing.T) {
+	l := NewLab(t)
+	nettest.StartBIRD(t, l.Router, routerBIRD("bfd on;"))
+	l.Speak(t, "bfd: {interval: 100ms, multiplier: 3}")
+	l.BFD(t)
+	begin := time.Now()
+	l.Agent(t)
+	l.Settled(t, begin)
+	l.BFDUp(t)
+	l.Node.Run(t, "nft", "add table inet bfd; add chain inet bfd in { type filter hook prerouting priority -400; }; add rule inet bfd in udp dport 3784 drop")
+	nettest.Eventually(t, 5*time.Second, func() error { return l.explains(t, "BFD", []string{"UDP 3784", "waymark-bfd"}, "bfd profile") })
+	nettest.Eventually(t, 20*time.Second, func() error { return l.explains(t, "Up", []string{"BFD is wanted and not up (Down)"}, "") })
+}

@@ -22,7 +22,7 @@ type Session struct {
 	// Waits is why a session in the state Waiting has to wait.
 	Waits string
 	// BFD is the state of its session; empty: not wanted, or not known.
-	BFD string
+	BFD string // begins with Up if it is
 	// Wanted is the router's side of it as the objects have it; nil: not known.
 	Wanted *Peering
 	// Exchanged is what goes over a session that is up, by family.
@@ -98,12 +98,21 @@ func (s *Session) cause() *cause {
 	if s.Error == "" && (s.State == "OpenSent" || s.State == "OpenConfirm") {
 		return &unheard
 	}
+	if s.pathDown() && noReason.MatchString(s.Error) {
+		return &causes[slices.IndexFunc(causes, func(c cause) bool { return c.name == "BFD" })]
+	}
 	i := slices.IndexFunc(causes, func(c cause) bool { return c.match.MatchString(s.Error) })
 	if i < 0 {
 		return nil
 	}
 	return &causes[i]
 }
+
+// noReason is what BIRD sends when its BFD goes down, among others.
+var noReason = regexp.MustCompile(`NOTIFICATION 6/0\b`)
+
+// pathDown says that BFD is wanted and known not to be up.
+func (s *Session) pathDown() bool { return s.BFD != "" && !strings.HasPrefix(s.BFD, "Up") }
 
 // seen is what the node has seen.
 func (s *Session) seen() string {
@@ -139,6 +148,9 @@ func (s *Session) near() []Change {
 		if limit := s.limit(x.Version); limit > 0 && x.Announced*5 >= limit*4 {
 			changes = append(changes, Change{"router", fmt.Sprintf("The node announces %d IPv%d prefixes; a router configured from here takes %d: configure it anew.", x.Announced, x.Version, limit)})
 		}
+	}
+	if s.pathDown() {
+		changes = append(changes, Change{"router", "BFD is wanted and not up (" + s.BFD + "): without it a dead node is noticed only after the hold time. Is it on for this neighbour, and does UDP 3784 (single hop) or 4784 (multihop) pass?"})
 	}
 	if s.Twin != "" {
 		changes = append(changes, s.twin())

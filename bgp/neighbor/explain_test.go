@@ -99,6 +99,17 @@ func TestExplainWithoutError(t *testing.T) {
 	}
 }
 
+// TestNoReason: what BIRD says when its BFD goes down is taken for that if BFD is down here too.
+func TestNoReason(t *testing.T) {
+	s := down("peer closed: it gives no reason (NOTIFICATION 6/0)")
+	for bfd, want := range map[string]string{"": "Reset", "Up, detects in 900ms": "Reset", "Down": "BFD"} {
+		s.BFD = bfd
+		if e, err := Explain(s, ""); err != nil || e.Cause != want {
+			t.Errorf("%q: %+v, %v", bfd, e, err)
+		}
+	}
+}
+
 // TestUp warns of what will end the session: limits, and a twin.
 func TestUp(t *testing.T) {
 	s := down("")
@@ -123,7 +134,7 @@ func TestSilence(t *testing.T) {
 		key  bool
 		want string
 	}{
-		{"Up", 0, false, "the path is alive, since BFD is up"},
+		{"Up, detects in 900ms", 0, false, "the path is alive, since BFD is up"},
 		{"Down", 1, true, "has a key (MD5) and TTL security"},
 		{"", 1, false, "if the router has none, its packets come with too small a TTL"},
 		{"", 0, false, "no key and no TTL security here"},

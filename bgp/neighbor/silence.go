@@ -66,7 +66,7 @@ func (s *Session) bfd() string {
 func (s *Session) silence() string {
 	text := "The router does not answer at all."
 	switch {
-	case s.BFD == "Up":
+	case s.BFD != "" && !s.pathDown():
 		text += " The path is alive, since BFD is up. So the router, or a firewall, drops the packets of BGP without a word."
 	case s.BFD != "":
 		text += " BFD to it is " + s.BFD + " too, so it may be off, or its network cut."
