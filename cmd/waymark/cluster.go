@@ -43,6 +43,7 @@ type cluster struct {
 	pools          []v1alpha1.AddressPool
 	datacenters    []v1alpha1.DatacenterNetwork
 	roles          []v1alpha1.NodeRole
+	exports        []v1alpha1.StaticRouteExport
 }
 
 func (c *cluster) node(name string) (*corev1.Node, error) {
@@ -95,13 +96,14 @@ func (r *reader) cluster(ctx context.Context) (*cluster, error) {
 		pools          v1alpha1.AddressPoolList
 		datacenters    v1alpha1.DatacenterNetworkList
 		roles          v1alpha1.NodeRoleList
+		exports        v1alpha1.StaticRouteExportList
 	)
 	for _, kind := range []struct {
 		resource string
 		into     runtime.Object
 	}{
 		{"bgpconfigurations", &configurations}, {"bgppeers", &peers}, {"egresspolicies", &policies}, {"addresspools", &pools},
-		{"datacenternetworks", &datacenters}, {"noderoles", &roles}, {"noderoutingstates", &states},
+		{"datacenternetworks", &datacenters}, {"noderoles", &roles}, {"staticrouteexports", &exports}, {"noderoutingstates", &states},
 	} {
 		err := r.own.Get().Resource(kind.resource).Do(ctx).Into(kind.into)
 		switch {
@@ -116,7 +118,7 @@ func (r *reader) cluster(ctx context.Context) (*cluster, error) {
 	}
 	c := &cluster{
 		nodes: nodes.Items, states: map[string]*v1alpha1.NodeRoutingState{}, configurations: configurations.Items, peers: peers.Items,
-		policies: policies.Items, pools: pools.Items, datacenters: datacenters.Items, roles: roles.Items,
+		policies: policies.Items, pools: pools.Items, datacenters: datacenters.Items, roles: roles.Items, exports: exports.Items,
 	}
 	for i := range states.Items {
 		c.states[states.Items[i].Name] = &states.Items[i]

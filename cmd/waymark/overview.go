@@ -86,18 +86,7 @@ func (n *nodeView) good() bool {
 
 // stale says why a node's report is not to be relied on; empty: it is.
 func stale(now time.Time, node *corev1.Node, state *v1alpha1.NodeRoutingState) string {
-	switch {
-	case state == nil || state.Status.Reported.IsZero():
-		return "no report"
-	case now.Sub(state.Status.Reported.Time) > 2*v1alpha1.ReportInterval:
-		return "the agent does not report"
-	}
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady && c.Status != corev1.ConditionTrue {
-			return "the node is not Ready"
-		}
-	}
-	return ""
+	return agent.StaleReport(now, node, state)
 }
 
 func overviewOf(now time.Time, c *cluster) overview {
@@ -174,6 +163,9 @@ func (c *cluster) invalid() []v1alpha1.ProblemStatus {
 	}
 	for i := range c.roles {
 		add("NodeRole", c.roles[i].Name, &c.roles[i].Status.ObjectStatus)
+	}
+	for i := range c.exports {
+		add("StaticRouteExport", c.exports[i].Name, &c.exports[i].Status.ObjectStatus)
 	}
 	return found
 }

@@ -124,6 +124,7 @@ func (c *cluster) with(s agent.Snapshot) *cluster {
 	then.pools = overlay(c.pools, s.Pools, replace)
 	then.datacenters = overlay(c.datacenters, s.Datacenters, replace)
 	then.roles = overlay(c.roles, s.Roles, replace)
+	then.exports = overlay(c.exports, s.Exports, replace)
 	then.nodes = overlay(c.nodes, s.Nodes, merge)
 	return &then
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,47 @@ import (
 	"github.com/waymark-bgp/waymark/route/probe"
 )
 
-func TestMain(m *testing.M) { nettest.Main(m) }
+const asPowerless = "WAYMARK_PROBE_POWERLESS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asPowerless) == "1" {
+		powerless()
+		return
+	}
+	nettest.Main(m)
+}
+
+// powerless is a process without any capability.
+func powerless() {
+	l := &lab{nodes: map[string]nettest.NS{"n11": "", "n12": ""}}
+	w, err := Default.open(l.network("192.0.2.254"), &targets(11)[0], netip.MustParseAddr("10.131.11.1"), "")
+	if err != nil || len(w.sockets) != 1 {
+		fmt.Println("it may send echo requests:", err)
+	}
+	findings, err := Default.Run(context.Background(), l.network("192.0.2.254"), targets(11, 12))
+	fmt.Print(verdicts(findings), err)
+}
+
+// TestPowerless probes as the controller does, whose container has no capabilities.
+func TestPowerless(t *testing.T) {
+	l := newLab(t)
+	l.node(11, true)
+	l.node(12, true)
+	l.route(11, "right", 11)
+	l.route(12, "by another node, which forwards", 11)
+	l.nodes["n11"].IP(t, "route add 10.131.12.0/24 via 10.132.2.12")
+	l.nodes["n11"].IP(t, "-6 route add fd00:131:c::/64 via fd00:132::c")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := nettest.Self.Run(t, "env", asPowerless+"=1", "setpriv", "--bounding-set=-all", "--inh-caps=-all", self)
+	want := "map[10.131.11.0/24:right 10.131.12.0/24:wrong node: node n11 (10.132.2.11) is on the way to 10.131.12.1" +
+		" fd00:131:b::/64:right fd00:131:c::/64:wrong node: node n11 (fd00:132::b) is on the way to fd00:131:c::1] <nil>"
+	if strings.TrimSpace(got) != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
 
 // lab is a gateway between this machine and nodes, which are joined by a bridge of the gateway.
 type lab struct {
