@@ -76,7 +76,7 @@ func hostPort(host string, port uint16) string {
 func Judge(cluster Cluster, providers []Provider, answers map[Target]Answer) []Endpoint {
 	endpoints := gather(providers, answers)
 	x := cluster.index()
-	hear := hearing{nodes: map[string]bool{}, prefixes: map[netip.Prefix]bool{}, routeless: map[netip.Prefix]netip.Addr{}}
+	hear := hearing{nodes: map[string]bool{}, prefixes: map[netip.Prefix]bool{}, routeless: map[netip.Prefix]netip.Addr{}, last: map[netip.Prefix]netip.Addr{}}
 	places := make([]place, len(endpoints))
 	for i := range endpoints {
 		e := &endpoints[i]
@@ -143,10 +143,14 @@ type hearing struct {
 	prefixes map[netip.Prefix]bool
 	// routeless are routers that have said that they have no route to a prefix: they do not say it of each packet (RFC 1812, 4.3.2.8).
 	routeless map[netip.Prefix]netip.Addr
+	last      map[netip.Prefix]netip.Addr // routers that packets to a prefix still come to
 }
 
 func (h hearing) note(e *Endpoint, at place) {
 	for _, s := range e.Answers {
+		if s.Last.IsValid() && at.prefix.IsValid() {
+			h.last[at.prefix] = s.Last
+		}
 		if s.Reach == NoRoute && at.prefix.IsValid() && s.From.IsValid() && !slices.Contains(at.node.Addresses, s.From) {
 			h.routeless[at.prefix] = s.From // the node itself would say that it does not find the pod
 		}
@@ -269,6 +273,8 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 	if _, reason, why := n.announced(at.prefix); reason != "" && !hear.prefixes[at.prefix] {
 		return Finding{reason, why}
 	}
+	last := hear.last[at.prefix]
+	there := slices.Contains(n.Addresses, last) || at.prefix.Contains(last)
 	switch {
 	case a.Reach == NoRoute && a.From.IsValid():
 		return says(NoRouteThere, "%s has no route to %s of %s, or nobody has the address there", a.From, at.prefix, n.Name)
@@ -278,10 +284,14 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 		return says(NoRouteThere, "%s has no route to %s of %s: it has said so of others there", hear.routeless[at.prefix], at.prefix, n.Name)
 	case hear.prefixes[at.prefix]:
 		return says(Filtered, "others in %s of %s answer, %s does not: it is filtered, or the pod hangs", at.prefix, n.Name, e.Address())
+	case last.IsValid() && !there:
+		return says(NoRouteThere, "packets to %s of %s come as far as %s, and not to the node: there the route ends, or a filter drops them", at.prefix, n.Name, last)
+	case n.Unknown == "" && n.Learned == 0:
+		return says(NoRouteBack, "%s announces %s, and has learned no route: it has none for its answers", n.Name, at.prefix)
+	case there:
+		return says(NoRouteBack, "packets to %s come to %s, and nothing comes back from the pod: its answers find no way, or are filtered", at.prefix, n.Name)
 	case n.Unknown != "":
 		return says(Unreachable, "nothing comes back, and what %s announces is not known: %s", n.Name, n.Unknown)
-	case n.Learned == 0:
-		return says(NoRouteBack, "%s announces %s, and has learned no route: it has none for its answers", n.Name, at.prefix)
 	case hear.nodes[n.Name]:
 		return says(NoRouteBack, "%s itself answers, nobody in its %s does: there is no way back to here, or packets to pods are filtered", n.Name, at.prefix)
 	}
@@ -300,6 +310,9 @@ func elsewhere(e *Endpoint, a Answer, at place) Finding {
 	how := a.Detail
 	if a.Reach == NoAnswer {
 		how = "nothing comes back"
+		if a.Last.IsValid() {
+			how += ", packets come as far as " + a.Last.String()
+		}
 	}
 	return Finding{reason, fmt.Sprintf("%s is %s: %s", e.Host, what, how)}
 }

@@ -157,6 +157,23 @@ func TestOthersTell(t *testing.T) {
 			t.Errorf("with %s: %s", from, got)
 		}
 	}
+	traced := func(last string) Answer {
+		a := silent
+		a.Last = netip.MustParseAddr(last)
+		return a
+	}
+	for last, want := range map[string]string{
+		"10.132.2.254": "NoRoute: packets to 10.244.1.0/24 of node-1 come as far as 10.132.2.254, and not to the node",
+		"10.132.2.1":   "NoRouteBack: packets to 10.244.1.0/24 come to node-1, and nothing comes back",
+	} {
+		// The trace of one tells of the other, too.
+		if got := judged(shop(), provider("10.244.1.7", silent), provider("10.244.1.8", traced(last)))["10.244.1.7"]; !strings.Contains(got, want) {
+			t.Error(got)
+		}
+	}
+	if got := judged(shop(), provider("203.0.113.7", traced("10.132.2.254")))["203.0.113.7"]; !strings.Contains(got, "nothing comes back, packets come as far as 10.132.2.254") {
+		t.Error(got)
+	}
 	// The node's report is older than what is seen.
 	got = judged(shop(), provider("10.244.2.7", silent), provider("10.244.2.8", rst))["10.244.2.7"]
 	if strings.Contains(got, "NotAnnounced") {

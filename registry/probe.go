@@ -69,6 +69,7 @@ type Answer struct {
 	Reach    Reach         `json:"reach,omitempty"`
 	Speech   Speech        `json:"speech,omitempty"`
 	From     netip.Addr    `json:"from,omitzero"` // router or host that has said no
+	Last     netip.Addr    `json:"last,omitzero"` // router that packets still come to, where nobody answers; zero: not known
 	Detail   string        `json:"detail,omitempty"`
 	Duration time.Duration `json:"-"` // until the connection stood
 }

@@ -15,7 +15,16 @@ type Survey struct {
 	Timeout time.Duration // of each
 	// Progress is called as targets are done, from one goroutine at a time; nil: nobody wants to know.
 	Progress func(done int)
+	Tracer   Tracer // nil: nobody finds out how far packets come
 }
+
+// Tracer finds the last router that packets to an address come to; zero: none says so.
+type Tracer interface {
+	Trace(ctx context.Context, addr netip.Addr, port uint16) netip.Addr
+}
+
+// mostTraces is in how many networks it is found out how far packets come: ten pods behind one node tell no more than one.
+const mostTraces = 32
 
 // Where nobody answers, waiting for each of a thousand pods in turn takes long and says nothing new: when so many of a network
 // have been silent, and none of it has answered, the others get a fraction of the time.
@@ -70,7 +79,34 @@ func (s Survey) Run(ctx context.Context, targets []Target) map[Target]Answer {
 	}
 	close(queue)
 	workers.Wait()
+	if s.Tracer != nil {
+		s.trace(ctx, answers)
+	}
 	return answers
+}
+
+// trace puts Last into the answer of one target of each network that is silent.
+func (s Survey) trace(ctx context.Context, answers map[Target]Answer) {
+	traced := map[netip.Prefix]Target{}
+	for t, a := range answers {
+		network, ok := networkOf(t.Host)
+		if _, known := traced[network]; ok && !known && a.Reach == NoAnswer && len(traced) < mostTraces {
+			traced[network] = t
+		}
+	}
+	var lock sync.Mutex
+	var traces sync.WaitGroup
+	for _, t := range traced {
+		traces.Go(func() {
+			last := s.Tracer.Trace(ctx, netip.MustParseAddr(t.Host), t.Port) // networkOf has parsed it
+			lock.Lock()
+			defer lock.Unlock()
+			a := answers[t]
+			a.Last = last
+			answers[t] = a
+		})
+	}
+	traces.Wait()
 }
 
 // silence counts, by network, those who do not answer; less than none: somebody does.

@@ -246,10 +246,13 @@ func (o *surveyOptions) validate() error {
 func (o *surveyOptions) survey() (survey registry.Survey, done func()) {
 	here := dial.Dialer{Connect: (&net.Dialer{KeepAlive: -1}).DialContext}
 	done = func() {}
+	survey = registry.Survey{Dials: o.dials, Timeout: o.timeout}
 	if listener, err := dial.Listen(); err == nil {
 		here.Listener, done = listener, listener.Close
+		survey.Tracer = dial.Tracer{Listener: listener}
 	}
-	return registry.Survey{Dialer: here, Dials: o.dials, Timeout: o.timeout}, done
+	survey.Dialer = here
+	return survey, done
 }
 
 // progress is a line that is written over and over, on a terminal only.

@@ -72,6 +72,42 @@ func TestWhyNot(t *testing.T) {
 	}
 }
 
+// TestTrace: a route that ends at the second router, and a filter in it.
+func TestTrace(t *testing.T) {
+	first, second := nettest.New(t, "first"), nettest.New(t, "second")
+	nettest.Join(t, nettest.Self, "eth0", []string{"192.0.2.1/24", "2001:db8::1/64"}, first, "eth0", []string{"192.0.2.254/24", "2001:db8::fe/64"})
+	nettest.Join(t, first, "eth1", []string{"198.51.100.1/24", "2001:db8:1::1/64"}, second, "eth0", []string{"198.51.100.2/24", "2001:db8:1::2/64"})
+	nettest.Run(t, "ip", "route", "add", "default", "via", "192.0.2.254")
+	nettest.Run(t, "ip", "-6", "route", "add", "default", "via", "2001:db8::fe")
+	for _, line := range []string{"route add 10.0.0.0/8 via 198.51.100.2", "-6 route add fd00::/8 via 2001:db8:1::2"} {
+		first.IP(t, line)
+	}
+	for _, line := range []string{
+		"route add 192.0.2.0/24 via 198.51.100.1", "-6 route add 2001:db8::/64 via 2001:db8:1::1",
+		"route add blackhole 10.1.0.0/24", "link add pods type veth peer name pod", "link set pods up", "link set pod up",
+		"route add 10.2.0.0/24 dev pods", "-6 route add fd00:2::/64 dev pods",
+	} {
+		second.IP(t, line)
+	}
+	second.Run(t, "nft", `table inet filter { chain forward { type filter hook forward priority 0; policy drop; }; }`)
+	listener, err := Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	survey := registry.Survey{Dialer: Dialer{Connect: (&net.Dialer{}).DialContext, Listener: listener}, Tracer: Tracer{listener}, Dials: 4, Timeout: 500 * time.Millisecond}
+	var targets []registry.Target
+	want := map[string]string{"10.1.0.1": "192.0.2.254", "10.2.0.1": "198.51.100.2", "fd00:2::1": "2001:db8:1::2"}
+	for host := range want {
+		targets = append(targets, registry.Target{Host: host, Port: 1})
+	}
+	for target, a := range survey.Run(t.Context(), targets) {
+		if got := a.Last.String(); a.Reach != registry.NoAnswer || got != want[target.Host] {
+			t.Errorf("%s: %s, comes to %s, want %s", target.Host, a.Reach, got, want[target.Host])
+		}
+	}
+}
+
 func TestConnected(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

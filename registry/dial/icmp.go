@@ -25,6 +25,8 @@ type message struct {
 	from  netip.Addr
 	reach registry.Reach
 	text  string
+
+	expired bool // the packet had no hops left
 }
 
 const mostHeard = 20_000 // strangers may send as many as they like
@@ -107,6 +109,12 @@ func (l *Listener) about(destination netip.AddrPort) (message, bool) {
 	return m, ok
 }
 
+func (l *Listener) forget(destination netip.AddrPort) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	delete(l.heard, destination)
+}
+
 const tcp = 6
 
 var (
@@ -124,7 +132,7 @@ var (
 		3: {reach: registry.NoRoute, text: "the host does not answer to neighbour solicitations"}, 4: {reach: registry.Prohibited, text: "port unreachable"},
 		5: {reach: registry.Prohibited, text: "the source address is prohibited"}, 6: {reach: registry.NoRoute, text: "a route rejects it"},
 	}
-	loop = message{reach: registry.NoRoute, text: "packets go round in circles, or the way is too long"}
+	loop = message{reach: registry.NoRoute, text: "packets go round in circles, or the way is too long", expired: true}
 )
 
 // read4 takes an ICMP message, without its IP header.
