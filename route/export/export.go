@@ -1,5 +1,6 @@
-// Package export writes the static routes to a cluster's pods in the languages of routers that speak no BGP. It is pure: it
-// knows neither the cluster nor the routers, and what it writes is for people to enter.
+// Package export writes the static routes to a cluster's pods in the languages of routers that speak no BGP, reads those that
+// their configurations have, and compares. It is pure: it knows neither the cluster nor the routers, and what it writes is for
+// people to enter.
 package export
 
 import (

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -107,8 +108,12 @@ func (r *reading) mikrotik(six bool, p phrase) {
 		r.take(s, err)
 		return
 	}
-	if len(hops) == 0 {
+	switch {
+	case len(hops) == 0:
 		r.take(s, errNoHop)
+		return
+	case len(hops) > 1024:
+		r.take(s, errors.New("it has more gateways than a route can have"))
 		return
 	}
 	all := make([]Static, len(hops))
