@@ -93,7 +93,8 @@ func destination(to string) (host string, port uint16, err error) {
 // origin is a place that connections are opened from.
 type origin struct {
 	dial.Dialer
-	pod     netip.Addr // zero: it is none
+	tracer  registry.Tracer // nil: this user may not
+	pod     netip.Addr      // zero: it is none
 	cleanup []func()
 }
 
@@ -123,7 +124,7 @@ func (f *facts) origin(ctx context.Context, start, runDir, host string) (*origin
 // listen keeps a listener, if there may be one: without the right to it less is known of why something is not reached.
 func (o *origin) listen(listener *dial.Listener, err error) {
 	if err == nil {
-		o.Listener = listener
+		o.Listener, o.tracer = listener, dial.Tracer{Listener: listener}
 		o.cleanup = append(o.cleanup, listener.Close)
 	}
 }
@@ -148,7 +149,25 @@ func (f *facts) enter(ctx context.Context, o *origin, pod, runDir, host string) 
 		return err
 	})
 	o.listen(listener, err)
+	if o.tracer != nil {
+		o.tracer = inside{space, o.tracer}
+	}
 	return nil
+}
+
+// inside traces from the network namespace of a pod.
+type inside struct {
+	space  *podnet.Namespace
+	tracer registry.Tracer
+}
+
+// Trace implements registry.Tracer.
+func (i inside) Trace(ctx context.Context, addr netip.Addr, port uint16) (last netip.Addr) {
+	_ = i.space.Do(func() error {
+		last = i.tracer.Trace(ctx, addr, port)
+		return nil
+	})
+	return last
 }
 
 // onNode makes sure that this is the network of the host's first process.
@@ -175,8 +194,9 @@ type reachView struct {
 }
 
 func reach(ctx context.Context, cluster *registry.Cluster, o *origin, to registry.Provider, timeout time.Duration) *reachView {
-	answer := registry.Probe(ctx, o, to.Target(), timeout)
-	endpoints := registry.Judge(*cluster, []registry.Provider{to}, map[registry.Target]registry.Answer{to.Target(): answer})
+	answers := registry.Survey{Dialer: o, Dials: 1, Timeout: timeout, Tracer: o.tracer}.Run(ctx, []registry.Target{to.Target()})
+	answer := answers[to.Target()]
+	endpoints := registry.Judge(*cluster, []registry.Provider{to}, answers)
 	v := &reachView{Endpoint: endpoints[0]}
 	v.Providers = []registry.Provider{} // nobody has registered it
 	if v.Reachable() {
@@ -202,6 +222,9 @@ func (v *reachView) print(w io.Writer) error {
 			answer += ", speaks " + a.Protocol
 		}
 		fmt.Fprintf(p, "answer\t%s%s\n", answer, because(a.Detail))
+		if a.Last.IsValid() {
+			fmt.Fprintf(p, "packets\tcome as far as %s\n", a.Last)
+		}
 	}
 	for _, f := range v.Findings {
 		fmt.Fprintf(p, "%s\t%s\n", f.Reason, f.Message)

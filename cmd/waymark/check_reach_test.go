@@ -20,6 +20,9 @@ func TestCheckReach(t *testing.T) {
 	router.IP(t, "route add 10.244.2.0/24 dev lo")
 	router.IP(t, "addr add 10.132.7.20/32 dev lo")
 	router.IP(t, "route add unreachable 10.132.8.0/24")
+	router.IP(t, "route add 10.244.1.0/24 via 10.132.2.1")
+	router.IP(t, "route add blackhole 10.132.9.0/24")
+	router.Run(t, "nft", "table ip filter { chain input { type filter hook input priority 0; tcp dport 2181 drop; }; }")
 	nettest.Run(t, "ip", "route", "add", "default", "via", "10.132.2.254")
 	answerDubbo(t, "10.244.1.1:20880")
 	dir := t.TempDir()
@@ -44,6 +47,8 @@ func TestCheckReach(t *testing.T) {
 		{"from a pod", []string{"--from", "pod:10.244.1.7", "--to", "10.244.1.1:20880", "--protocol", "dubbo"}, false, "speaks dubbo"},
 		{"from a pod to the datacenter, and no way back", []string{"--from", "pod:10.244.1.7", "--to", "10.132.7.20:2181"}, true,
 			"answers to 10.244.1.7 do not find it: node-1 announces 10.244.1.0/24 to nobody, its sessions are down: rr1 (Active: connection refused)"},
+		{"a silent router, from a pod", []string{"--from", "pod:10.244.1.7", "--to", "10.132.9.1:80"}, true, "come as far as 10.244.1.1"},
+		{"a silent router", []string{"--to", "10.132.9.1:80"}, true, "10.132.9.1 is a host of the datacenter: nothing comes back"},
 		{"a router without a route, from here", []string{"--to", "10.132.8.1:2181"}, true, "no route"},
 		{"a protocol that it does not speak", []string{"--to", "10.244.1.1:20880", "--protocol", "tri"}, true, "NotSpoken"},
 	} {
