@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +16,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/registry"
+	"github.com/waymark-bgp/waymark/registry/dial"
 )
 
 // facts is where a check of addresses learns whose they are.
@@ -40,7 +40,7 @@ func (f *facts) flagsWith(cmd *cobra.Command, files string) {
 
 // read returns what is known, and notes of what is not.
 func (f *facts) read(ctx context.Context, stdin io.Reader) (registry.Cluster, []string, error) {
-	bridges := bridgesHere()
+	bridges := dial.Bridges()
 	if f.offline {
 		return registry.Cluster{Bridges: bridges}, []string{"no cluster was asked: whose an address is, and who announces it, is not known"}, nil
 	}
@@ -206,111 +206,9 @@ func appended[T any](list []T, raw json.RawMessage) ([]T, error) {
 }
 
 func (o *clusterObjects) registryCluster(now time.Time) registry.Cluster {
-	c := registry.Cluster{Egress: map[netip.Addr]string{}}
-	for i := range o.nodes {
-		c.Nodes = append(c.Nodes, o.registryNode(now, &o.nodes[i]))
+	w := agent.Whereabouts{
+		Nodes: o.nodes, States: o.states, Configurations: o.configurations, Policies: o.policies, Datacenters: o.datacenters,
+		Pods: o.pods, Services: o.services,
 	}
-	if o.pods != nil {
-		c.Pods = map[netip.Addr]string{}
-	}
-	for i := range o.pods {
-		p := &o.pods[i]
-		if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			continue // the address is the node's, or has been given back
-		}
-		for _, ip := range p.Status.PodIPs {
-			note(c.Pods, ip.IP, p.Namespace+"/"+p.Name)
-		}
-	}
-	if o.services != nil {
-		c.Services = map[netip.Addr]string{}
-	}
-	for i := range o.services {
-		s := &o.services[i]
-		for _, ip := range slices.Concat(s.Spec.ClusterIPs, s.Spec.ExternalIPs) {
-			note(c.Services, ip, s.Namespace+"/"+s.Name)
-		}
-		for _, ingress := range s.Status.LoadBalancer.Ingress {
-			note(c.Services, ingress.IP, s.Namespace+"/"+s.Name)
-		}
-	}
-	for i := range o.policies {
-		for _, a := range o.policies[i].Status.Addresses {
-			note(c.Egress, a.Address, "EgressPolicy "+o.policies[i].Name)
-		}
-	}
-	for i := range o.datacenters {
-		c.Datacenter = append(c.Datacenter, prefixes(o.datacenters[i].Spec.CIDRs)...)
-		c.PodCIDRs = append(c.PodCIDRs, prefixes(o.datacenters[i].Spec.ClusterCIDRs)...)
-	}
-	return c
-}
-
-func note(into map[netip.Addr]string, address, whose string) {
-	if addr, err := netip.ParseAddr(address); err == nil {
-		into[addr.Unmap()] = whose
-	}
-}
-
-func (o *clusterObjects) registryNode(now time.Time, node *corev1.Node) registry.Node {
-	state := o.states[node.Name]
-	n := registry.Node{Name: node.Name, PodCIDRs: prefixes(podCIDRs(node)), Unknown: stale(now, node, state)}
-	for _, a := range node.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil {
-			n.Addresses = append(n.Addresses, addr.Unmap())
-		}
-	}
-	if n.Unknown != "" {
-		return n
-	}
-	n.Announced, n.Learned = prefixes(state.Status.Announced), int(state.Status.LearnedCount)
-	if cidrs := podCIDRs(node); len(cidrs) > 0 {
-		n.Withheld = unannounced(o.switchedOff(), state, cidrs[0])
-	}
-	for _, s := range state.Status.Sessions {
-		n.Sessions = append(n.Sessions, registry.Session{Peer: s.Peer, Up: (sessionView{State: s.State}).up(), Why: s.State + because(s.LastError)})
-	}
-	return n
-}
-
-// switchedOff says that nodes are not to announce their PodCIDRs, if so.
-func (o *clusterObjects) switchedOff() string {
-	for i := range o.configurations {
-		if c := &o.configurations[i]; c.Name == v1alpha1.DefaultName && isFalse(c.Spec.Advertise.PodCIDRs) {
-			return "BGPConfiguration " + c.Name + " has advertise.podCIDRs: false"
-		}
-	}
-	return ""
-}
-
-// prefixes are the good ones of a list: the bad ones are told of elsewhere.
-func prefixes(texts []string) []netip.Prefix {
-	var list []netip.Prefix
-	for _, text := range texts {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			list = append(list, p.Masked())
-		}
-	}
-	return list
-}
-
-// bridgeNames begin the names of devices that containers are behind. Those of CNI plugins are not among them: PodCIDRs say more.
-var bridgeNames = []string{"docker", "br-", "podman", "cni-podman", "nerdctl", "virbr", "lxcbr", "lxdbr"}
-
-// bridgesHere are networks of containers on this host: what answers there is nobody that other hosts reach.
-func bridgesHere() []registry.Bridge {
-	var list []registry.Bridge
-	devices, _ := net.Interfaces() // without them less is known
-	for _, d := range devices {
-		if !slices.ContainsFunc(bridgeNames, func(begin string) bool { return strings.HasPrefix(d.Name, begin) }) {
-			continue
-		}
-		addresses, _ := d.Addrs()
-		for _, a := range addresses {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLinkLocalUnicast() {
-				list = append(list, registry.Bridge{Prefix: p.Masked(), Name: d.Name, Seen: true})
-			}
-		}
-	}
-	return list
+	return w.Cluster(now)
 }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/api/v1alpha1"
 )
 
@@ -151,16 +152,8 @@ func unannounced(known string, state *v1alpha1.NodeRoutingState, prefix string) 
 	if known != "" {
 		return known
 	}
-	s := &state.Status
-	switch verdict := verdictOf(state, prefix); {
-	case s.Drain != nil:
-		return strings.ToLower(s.Drain.Phase) + because(s.Drain.Message)
-	case verdict.Conflict != "":
-		return verdict.Conflict
-	case !s.Gate.Open:
-		return s.Gate.Reason + because(s.Gate.Message)
-	}
-	return "the node has not taken it up yet"
+	p, _ := netip.ParsePrefix(prefix) // it was one before it was a text
+	return agent.Withheld(state, p)
 }
 
 // verdictOf is what the controller has said of a prefix; the zero value: nothing.
