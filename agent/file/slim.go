@@ -79,6 +79,9 @@ func (s *slimmer) take(chunk []byte) {
 			from = at + 1
 		case c == ' ':
 			keep(at)
+			for at+1 < len(chunk) && chunk[at+1] == ' ' {
+				at++
+			}
 			from = at + 1
 		case s.skipped > 0 && c == '[':
 			s.skipped++
