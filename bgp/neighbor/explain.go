@@ -17,6 +17,7 @@ type Session struct {
 	Error    string     // why it is down, in the agent's words
 	ASN      uint32     // the node's; 0: not known
 	RouterID string     // the node's; empty: not known
+	Stale    string     // why what the node says may be true no more; empty: it is fresh
 	// Twin is another node with the same router ID; empty: none is known.
 	Twin string
 	// Waits is why a session in the state Waiting has to wait.
@@ -56,14 +57,14 @@ type Change struct {
 type cause struct {
 	name  string
 	match *regexp.Regexp // in what the agent says
-	means func(s *Session, m []string) string
-	// changes by side. A %-verb is not used: they are complete.
+	// means and changes are told the groups of match.
+	means   func(s *Session, m []string) string
 	changes func(s *Session, m []string) []Change
 	lines   *regexp.Regexp // of the router's configuration that matter for it
 }
 
 // Explain says why a session is not up, or what it carries if it is. With a dialect the explanation has the lines of the router's
-// configuration that matter, as they should be.
+// configuration that matter, as they should be. The explanation is good also with an error, which is about these lines.
 func Explain(s *Session, dialect string) (Explanation, error) {
 	e := Explanation{Cause: "Unknown", Seen: s.seen()}
 	switch {
@@ -116,19 +117,24 @@ func (s *Session) pathDown() bool { return s.BFD != "" && !strings.HasPrefix(s.B
 
 // seen is what the node has seen.
 func (s *Session) seen() string {
+	text := ""
 	switch {
 	case s.State == "Established":
-		return fmt.Sprintf("%s has its session with %s.", s.Node, s.router())
+		text = fmt.Sprintf("%s has its session with %s.", s.Node, s.router())
 	case s.State == "Waiting":
-		return fmt.Sprintf("%s has no session with BGPPeer %s yet: %s", s.Node, s.Peer, or(s.Waits, "it does not say why"))
+		text = fmt.Sprintf("%s has no session with BGPPeer %s yet: %s", s.Node, s.Peer, or(s.Waits, "it does not say why"))
 	case s.Error == "":
-		return fmt.Sprintf("%s has no session with %s (%s), and does not say why yet.", s.Node, s.router(), s.State)
+		text = fmt.Sprintf("%s has no session with %s (%s), and does not say why yet.", s.Node, s.router(), s.State)
+	default:
+		text = fmt.Sprintf("%s has no session with %s (%s): %s", s.Node, s.router(), s.State, s.Error)
+		if s.BFD != "" {
+			text += ". BFD to it is " + s.BFD
+		}
 	}
-	bfd := ""
-	if s.BFD != "" {
-		bfd = ". BFD to it is " + s.BFD
+	if s.Stale != "" {
+		text += "\nThat was its last word: " + s.Stale + "."
 	}
-	return fmt.Sprintf("%s has no session with %s (%s): %s%s", s.Node, s.router(), s.State, s.Error, bfd)
+	return text
 }
 
 func (s *Session) router() string {

@@ -36,7 +36,9 @@ type Peering struct {
 	// Listens says that nodes take connections at port 179. If not, the router waits for them.
 	Listens bool
 	// Waits says that nodes do not connect, but wait for the router.
-	Waits       bool
+	Waits bool
+	// OwnAS says that nodes take prefixes with their own AS in the path, as those of other nodes have that share it.
+	OwnAS       bool
 	Communities []string // that nodes attach to everything, standard and large ones
 }
 

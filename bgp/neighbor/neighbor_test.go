@@ -54,7 +54,7 @@ func dual() *Peering {
 	p.Families = []Family{family4(), family6()}
 	p.Password = `key "password" of Secret waymark-system/rr`
 	p.BFD = BFD{Interval: 300 * time.Millisecond, Multiplier: 3}
-	p.Communities = []string{"64512:100", "4200000000:1:100"}
+	p.Communities, p.OwnAS = []string{"64512:100", "4200000000:1:100"}, true
 	return p
 }
 

@@ -90,6 +90,12 @@ func (v view) Notes() []string {
 	if v.Passive() {
 		note("Nodes do not listen at port 179: this router waits for them")
 	}
+	switch {
+	case v.Internal():
+		note("This router is the nodes' route reflector, and nodes stay the next hops: on several networks they need next-hop-self toward them")
+	case v.OneAS() != 0 && len(v.Nodes) > 1 && !v.OwnAS:
+		note("Nodes take nothing of each other from this router: they share AS %d, and spec.allowOwnAS of the BGPPeer is 0", v.OneAS())
+	}
 	if v.RestartTime > 0 {
 		note("Nodes ask this router to keep their routes for %d s while they restart", int64(v.RestartTime.Seconds()))
 	}

@@ -115,7 +115,7 @@ func (o *explainOptions) explain(ctx context.Context, stdin io.Reader, from *sou
 		format = ""
 	}
 	e, err := neighbor.Explain(session, format)
-	if err != nil {
+	if err != nil && o.format != "" { // nobody has asked for lines otherwise
 		return nil, err
 	}
 	e.Changes = list(e.Changes)
@@ -184,9 +184,11 @@ func (c *cluster) report(now time.Time, s *neighbor.Session) error {
 		return fmt.Errorf("BGPPeer %s is none of node %s: %s", s.Peer, s.Node, why)
 	}
 	state := c.states[s.Node]
-	if why := stale(now, node, state); why != "" && (state == nil || state.Status.Reported.IsZero()) {
+	why := stale(now, node, state)
+	if why != "" && (state == nil || state.Status.Reported.IsZero()) {
 		return fmt.Errorf("node %s: %s of its sessions: is the agent running there?", s.Node, why)
 	}
+	s.Stale = why
 	s.ASN, s.RouterID = uint32(state.Status.ASN), state.Status.RouterID
 	for name, other := range c.states {
 		if name != s.Node && other.Status.RouterID != "" && other.Status.RouterID == s.RouterID && (s.Twin == "" || name < s.Twin) {

@@ -87,6 +87,7 @@ func (c *cluster) peering(plan agent.Plan, peer *bgp.Peer, accept *accepted, o *
 	p := &neighbor.Peering{
 		Peer: peer.Name, Router: peer.Address, ASN: peer.ASN, Port: peer.Port, Hold: peer.Timers.Hold, Keepalive: peer.Timers.Keepalive,
 		MultihopTTL: peer.MultihopTTL, TTLSecurity: peer.TTLSecurity, Listens: plan.BGP.ListenPort == 179, Waits: peer.Passive,
+		OwnAS: peer.AllowOwnAS > 0,
 	}
 	if plan.BGP.GracefulRestart.Enabled {
 		p.RestartTime = plan.BGP.GracefulRestart.RestartTime

@@ -164,6 +164,7 @@ func TestRoutersExplain(t *testing.T) {
 		"in another dialect":        {"---\n" + wrongAS, "node-1 rr1 --format huawei-vrp", []string{"bgp 64512\n peer waymark-rr1 as-number 64513\n"}, "found"},
 		"a router ID twice":         {"---\n" + reported("node-1", "Idle", "the peer has our router ID, or none") + "\n---\n" + reported("node-2", "Idle", ""), "node-1 rr1", []string{"Node node-2 has the router ID 10.132.2.21 too"}, "found"},
 		"up":                        {"---\n" + reported("node-1", "Established", ""), "node-1 rr1", []string{"The session is up.\n", "IPv4 prefixes: 1 announced, at most 100 taken\n"}, ""},
+		"an old report":             {"---\n" + strings.Replace(wrongAS, time.Now().UTC().Format("2006-"), "2020-", 1), "node-1 rr1", []string{"That was its last word: the agent does not report."}, "found"},
 		"no report":                 {"", "node-1 rr1", nil, "node node-1: no report of its sessions: is the agent running there?"},
 		"not its peer":              {"---\n" + wrongAS, "node-1 tor", nil, "BGPPeer tor is none of node node-1: it selects every node, and this one has no annotation waymark.io/tor"},
 		"no such node":              {"---\n" + wrongAS, "node-7 rr1", nil, `there is no Node "node-7"`},
