@@ -33,7 +33,6 @@ import (
 // plugins do, and nobody but the node knows the way to its pods.
 type RegistryLab struct {
 	Consumer, Router, Registry nettest.NS
-	ZooKeeper                  *zookeepertest.Server
 	Nodes                      []*RegistryNode
 
 	// Where there is no control plane: the directory of the agents' objects, and a file of Pods for the doctor.
@@ -73,7 +72,7 @@ func NewRegistryLab(t testing.TB, pods int, zookeeper string) *RegistryLab {
 	nettest.Join(t, l.Registry, "eth0", []string{registryAddr + "/24"}, l.Router, "dc", []string{"198.18.9.1/24"})
 	l.Consumer.IP(t, "route add default via 203.0.113.1")
 	l.Registry.IP(t, "route add default via 198.18.9.1")
-	l.ZooKeeper = zookeepertest.Start(t, l.Registry, registryAddr, "4lw.commands.whitelist=*\n"+zookeeper)
+	zookeepertest.Start(t, l.Registry, registryAddr, "4lw.commands.whitelist=*\n"+zookeeper)
 	l.Router.Run(t, "sysctl", "-qw", "net.ipv4.icmp_ratelimit=0") // it says of each packet that it has no route, not once a second
 	l.Router.IP(t, "link add nodes type bridge forward_delay 0")
 	l.Router.IP(t, "addr add 198.18.1.254/24 dev nodes")
