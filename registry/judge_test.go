@@ -208,6 +208,7 @@ func TestDuplicates(t *testing.T) {
 		want string
 	}{
 		{"many services of one process", []at{p("shop", "a", "0x1"), p("shop", "b", "0x1")}, "Pod"},
+		{"a service twice in one session", []at{p("shop", "a", "0x1"), p("shop", "a", "0x1")}, "Pod"},
 		{"sessions of one process, each for other services", []at{p("shop", "a", "0x1"), p("shop", "", "0x2")}, "Pod"},
 		{"an entry that stays beside one that goes", []at{p("shop", "a", "0x1"), p("shop", "a", "")}, "Pod"},
 		{"two applications", []at{p("shop", "a", "0x1"), p("bank", "b", "0x2")}, "Pod, Duplicate: 10.244.1.7:20880 is registered by several applications: bank, shop"},

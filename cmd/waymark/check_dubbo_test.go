@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
+	"golang.org/x/sys/unix"
 
 	"github.com/waymark-bgp/waymark/internal/nettest"
 	"github.com/waymark-bgp/waymark/internal/zookeepertest"
@@ -193,5 +194,44 @@ func TestCheckDubboRefuses(t *testing.T) {
 		if err == nil || errors.Is(err, errFound) || !strings.Contains(err.Error(), tt.want) || strings.Contains(fmt.Sprint(err, text), "verysecret") {
 			t.Errorf("%v: %v\n%s", tt.args, err, text)
 		}
+	}
+}
+
+// TestProgress: on a terminal only, and it leaves the line empty.
+func TestProgress(t *testing.T) {
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range []*os.File{terminal, file} {
+		p := newProgress(out)
+		p.show("%d of %d", 1, 2)
+		p.show("too soon")
+		p.end()
+		out.Close()
+	}
+	seen := make([]byte, 100)
+	n, _ := master.Read(seen)
+	if got, want := string(seen[:n]), "\r\x1b[K1 of 2\r\x1b[K"; got != want {
+		t.Errorf("on a terminal: %q, want %q", got, want)
+	}
+	if text, err := os.ReadFile(file.Name()); err != nil || len(text) > 0 {
+		t.Errorf("in a file: %q, %v", text, err)
 	}
 }
