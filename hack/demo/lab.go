@@ -73,12 +73,12 @@ type daemon struct {
 	done    chan struct{}
 }
 
-// build makes the datacenter without its nodes: a gateway between the nodes' network and an outside host.
+// build makes the datacenter without its nodes: a gateway between the nodes' network and an outside host, and the core.
 func (l *lab) build(ctx context.Context) error {
 	if err := os.MkdirAll(logDir, 0o755); err != nil {
 		return err
 	}
-	return script(ctx,
+	if err := script(ctx,
 		"ip netns add "+gateway,
 		"ip netns add "+outside,
 		"ip -n "+gateway+" link set lo up",
@@ -95,7 +95,10 @@ func (l *lab) build(ctx context.Context) error {
 		"ip -n "+outside+" link set eth0 up",
 		"ip -n "+outside+" route add default via "+outsideGateway,
 		"ip -n "+gateway+" route add "+partner+"/32 via "+registry,
-	)
+	); err != nil {
+		return err
+	}
+	return l.buildCore(ctx)
 }
 
 // buildNode makes a node as an administrator and a CNI plugin would leave it: a default route, a pod, and a rule that

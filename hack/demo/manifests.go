@@ -109,7 +109,10 @@ const sourcesYAML = `
 apiVersion: waymark.io/v1alpha1
 kind: DatacenterNetwork
 metadata: {name: default}
-spec: {cidrs: [10.132.0.0/16]}
+spec:
+  cidrs: [10.132.0.0/16]
+  clusterCIDRs: [` + clusterCIDR + `]
+  gateways: [{name: core, address: ` + coreAddress + `, dialect: linux, nodeSubnets: [` + nodeNetwork + `]}]
 ---
 apiVersion: waymark.io/v1alpha1
 kind: EgressPolicy

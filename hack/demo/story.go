@@ -35,8 +35,8 @@ const picture = `Waymark demo: a virtual datacenter in network namespaces
     10.132.9.10     10.132.2.254            |     .11        %[1]s
     registry :2181  route reflector         +---- node2 ---- pod2
                     AS 64512                |     .12        %[2]s
-                                            +---- node3 ---- pod3
-                                            %[4]s     .13        %[3]s
+    branch -------- core -------------------+---- node3 ---- pod3
+    10.132.8.10     10.132.2.253, no BGP    %[4]s     .13        %[3]s
 `
 
 const controlPicture = `                                            +---- control plane .250: etcd, kube-apiserver,
@@ -66,7 +66,8 @@ func (s *story) tell(ctx context.Context) error {
 			"etcd, kube-apiserver and kube-controller-manager, which gives each node its PodCIDR. There are no kubelets:\n" +
 			"   the demo makes Nodes and Pods, and starts the programs."},
 		{title: "The datacenter", run: s.datacenter, explanation: "" +
-			"A gateway that is also the route reflector, three nodes with a pod each, an outside host with a registry."},
+			"A gateway that is also the route reflector, three nodes with a pod each, an outside host with a registry;\n" +
+			"   and the core, a gateway without BGP, with a branch behind it."},
 		{title: "Without Waymark", run: s.without, explanation: "" +
 			"Nobody knows the way to a pod, and a masquerade rule hides each pod behind its node."},
 		{title: "Waymark is installed", cluster: true, run: s.install, explanation: "" +
@@ -81,6 +82,11 @@ func (s *story) tell(ctx context.Context) error {
 			"From the outside host and from a pod on another node: no NodePort, no proxy, no tunnel."},
 		{title: "The registry sees the pod's address", run: s.registrySeesPod, explanation: "" +
 			"The masquerade rule is still there. Toward the datacenter the pod's own address wins; elsewhere the rule acts."},
+		{title: "A gateway without BGP gets its routes", run: s.staticRoutes, explanation: "" +
+			"The core is told by commands in its own language, here ip -batch. Then packets from the branch prove the way to each\n" +
+			"   pod subnet: the TTL tells who is on it."},
+		{title: "Somebody mistypes a route", run: s.slip, explanation: "" +
+			"A digit too many in the route of node2. The diff reads what the core has, names the mistake, and mends it."},
 		{title: "The agent is restarted under load", run: s.restart, explanation: "" +
 			"1000 pings a second cross node1, and its pod registers again and again, while the agent is killed and stopped.\n" +
 			"   The reflector, being a GoBGP, takes a lost session back after 5 s; until then its graceful restart keeps the routes."},

@@ -86,6 +86,7 @@ func (s *story) lookAround() {
 		{"what a node has learned", "ip -n " + n.ns() + " route show proto 179"},
 		{"with which source pods leave", commandLine(within(n.ns(), "nft", "list", "table", "inet", "waymark"))},
 		{"metrics", commandLine(within(n.ns(), "curl", "-s", "127.0.0.1:9470/metrics")) + " | grep ^waymark"},
+		{"what the gateway without BGP has", "ip -n " + core + " route show"},
 		{"a pod, from the outside host", commandLine(curl(outside, n.pod))},
 		{"how the registry sees a pod", commandLine(askRegistry(n.podNS(), registry))},
 		{"a shell on a node", commandLine(within(n.ns(), "bash"))},
