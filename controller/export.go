@@ -73,6 +73,7 @@ func (r *routeExports) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Resu
 		}
 	}
 	r.forget(exports.Items)
+	r.paths.forget(exports.Items)
 	sources := &exportSources{byName(nodes.Items), networks.Items, pools.Items}
 	var errs []error
 	var wait time.Duration
@@ -158,12 +159,8 @@ func (r *routeExports) work(ctx context.Context, e *v1alpha1.StaticRouteExport, 
 		return nil, next, err
 	}
 	notices = x.compare(running, sources)
-	changed, err := r.publish(ctx, x)
-	if err != nil {
+	if err := r.publish(ctx, x); err != nil {
 		return nil, next, err
-	}
-	if changed != "" {
-		notices = append(notices, notice{corev1.EventTypeNormal, "Changed", "Export", changed})
 	}
 	message := ""
 	if n := len(want.Missing); n > 0 {

@@ -115,14 +115,24 @@ ip route 10.131.22.0/24 10.132.2.22 tag 42
 	c.eventWith(t, "plain", "Changed", "the commands have changed: 1 new")
 	c.metric(t, `waymark_static_routes{export="plain",gateway="core1",state="wanted"} 3`)
 
+	// So is one that leaves all numbers as they are.
+	n4 := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n4"}}
+	moved := client.RawPatch("application/merge-patch+json", []byte(`{"status":{"addresses":[{"type":"InternalIP","address":"10.132.2.44"}]}}`))
+	if err := c.Status().Patch(t.Context(), n4, moved); err != nil {
+		t.Fatal(err)
+	}
+	const last = "\n! n4\nip route 10.131.24.0/24 10.132.2.44 tag 42\nno ip route 10.131.24.0/24 10.132.2.24\n"
+	c.exported(t, "plain", "diff", last)
+	c.eventWith(t, "plain", "Changed", "the commands have changed: 1 changed")
+
 	// Nothing is written when nothing changes.
-	settled := c.exported(t, "plain", "diff", "\n! n4\nip route 10.131.24.0/24 10.132.2.24 tag 42\n")
+	settled := c.exported(t, "plain", "diff", last)
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "plain"}, &e); err != nil {
 		t.Fatal(err)
 	}
 	c.node(t, "n9", map[string]string{"more": "work"}, "10.131.22.0/24") // judged, and refused
 	c.condition(t, &v1alpha1.StaticRouteExport{}, "plain", "Exported", "True", "Exported", "2 without a route")
-	again := c.exported(t, "plain", "diff", "\n! n4\nip route 10.131.24.0/24 10.132.2.24 tag 42\n")
+	again := c.exported(t, "plain", "diff", last)
 	if again.ResourceVersion != settled.ResourceVersion {
 		t.Errorf("the ConfigMap was written without a change: %s, %s", settled.ResourceVersion, again.ResourceVersion)
 	}

@@ -71,12 +71,12 @@ func unpack(m *corev1.ConfigMap, key string) (string, error) {
 	return string(text), err
 }
 
-// publish writes the ConfigMap if it is not as it should be. changed says what is new in the commands; "": nothing, or all.
-func (r *routeExports) publish(ctx context.Context, x *exporting) (changed string, err error) {
+// publish writes the ConfigMap if it is not as it should be, and tells by an Event what is new in the commands.
+func (r *routeExports) publish(ctx context.Context, x *exporting) error {
 	e := x.StaticRouteExport
 	name := exportMapName(e)
 	var before corev1.ConfigMap
-	err = r.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: name}, &before)
+	err := r.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: name}, &before)
 	if apierrors.IsNotFound(err) {
 		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.namespace, Name: name,
@@ -87,36 +87,43 @@ func (r *routeExports) publish(ctx context.Context, x *exporting) (changed strin
 			},
 		}}
 		if err := pack(m, x.commands, x.diff); err != nil {
-			return "", err
+			return err
 		}
-		if err := r.Create(ctx, m); err != nil {
-			return "", fmt.Errorf("create ConfigMap %s/%s: %w", r.namespace, name, err)
+		switch err := r.Create(ctx, m); {
+		case apierrors.IsAlreadyExists(err): // the cache has not seen it yet
+			return apierrors.NewConflict(corev1.Resource("configmaps"), name, err)
+		case err != nil:
+			return fmt.Errorf("create ConfigMap %s/%s: %w", r.namespace, name, err)
 		}
 		e.Status.ConfigMap = name
-		return "", nil
+		return nil
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
 	if !slices.ContainsFunc(before.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == e.UID }) {
-		return "", &exportRefusal{"Taken", fmt.Errorf("ConfigMap %s/%s is somebody else's: delete it, or give the export another name", r.namespace, name)}
+		return &exportRefusal{"Taken", fmt.Errorf("ConfigMap %s/%s is somebody else's: delete it, or give the export another name", r.namespace, name)}
 	}
 	e.Status.ConfigMap = name
-	if changed, err = x.follow(&before); err != nil {
-		return "", err
+	changed, err := x.follow(&before)
+	if err != nil {
+		return err
 	}
 	after := before.DeepCopy()
 	metav1.SetMetaDataAnnotation(&after.ObjectMeta, formatNote, x.format)
 	if err := pack(after, x.commands, x.diff); err != nil {
-		return "", err
+		return err
 	}
 	if equality.Semantic.DeepEqual(&before, after) {
-		return "", nil
+		return nil
 	}
 	if err := r.Patch(ctx, after, client.MergeFromWithOptions(&before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return "", fmt.Errorf("write ConfigMap %s/%s: %w", r.namespace, name, err)
+		return fmt.Errorf("write ConfigMap %s/%s: %w", r.namespace, name, err)
 	}
-	return changed, nil
+	if changed != "" {
+		r.events.Eventf(e, nil, corev1.EventTypeNormal, "Changed", "Export", "%s", short(changed))
+	}
+	return nil
 }
 
 // follow compares with what was published before. Where nobody says what the router has, the last difference stays until there

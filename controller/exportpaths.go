@@ -106,6 +106,17 @@ func (p *pathProber) old(e *v1alpha1.StaticRouteExport) bool {
 	})
 }
 
+// forget lets go what was found for exports that are gone.
+func (p *pathProber) forget(exports []v1alpha1.StaticRouteExport) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for uid := range p.results {
+		if !slices.ContainsFunc(exports, func(e v1alpha1.StaticRouteExport) bool { return e.UID == uid }) {
+			delete(p.results, uid)
+		}
+	}
+}
+
 func (p *pathProber) take(export types.UID) (pathResult, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
