@@ -53,7 +53,7 @@ func Parse(text string) (*Registry, error) {
 	}
 	hosts, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(query)
-	if strings.Contains(hosts, "@") || values.Has("username") || values.Has("password") {
+	if strings.Contains(hosts, "@") || strings.Contains(query, "password") {
 		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file")
 	}
 	if err != nil {

@@ -152,6 +152,7 @@ func TestParse(t *testing.T) {
 		"nacos+tls://a:1,b?namespace=n&group=g":    "[a:1 b:8848] n g",
 		"nacos://u:verysecret@a":                   "error",
 		"nacos://a?username=u&password=verysecret": "error",
+		"nacos://a?password=verysecret%zz":         "error",
 		"nacos://a/path":                           "error",
 		"nacos://":                                 "error",
 		"zookeeper://a":                            "error",

@@ -47,10 +47,10 @@ func Parse(text string) (*Registry, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	hosts, chroot, _ := strings.Cut(rest, "/")
-	if strings.Contains(hosts, "@") {
+	values, err := url.ParseQuery(query)
+	if strings.Contains(hosts, "@") || strings.Contains(query, "password") {
 		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file")
 	}
-	values, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", text, err)
 	}

@@ -291,15 +291,16 @@ func TestHostileServers(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
-		"zookeeper://a":                         "[a:2181] ",
-		"zookeeper://a:1,b,[::1]:3/x/y/":        "[a:1 b:2181 [::1]:3] /x/y",
-		"zookeeper://a/?backup=b:2,c&group=/g/": "[a:2181 b:2 c:2181] ",
-		"zookeeper://::1":                       "error",
-		"zookeeper://":                          "error",
-		"zookeeper://a:0":                       "error",
-		"zookeeper://user:verysecret@a":         "error",
-		"http://a":                              "error",
-		"zookeeper://a?%zz":                     "error",
+		"zookeeper://a":                                   "[a:2181] ",
+		"zookeeper://a:1,b,[::1]:3/x/y/":                  "[a:1 b:2181 [::1]:3] /x/y",
+		"zookeeper://a/?backup=b:2,c&group=/g/":           "[a:2181 b:2 c:2181] ",
+		"zookeeper://::1":                                 "[[::1]:2181] ",
+		"zookeeper://":                                    "error",
+		"zookeeper://a:0":                                 "error",
+		"zookeeper://user:verysecret@a":                   "error",
+		"zookeeper://a?username=u&password=verysecret%zz": "error",
+		"http://a":                                        "error",
+		"zookeeper://a?%zz":                               "error",
 	} {
 		got := "error"
 		r, err := Parse(text)
@@ -308,7 +309,7 @@ func TestParse(t *testing.T) {
 		} else if strings.Contains(err.Error(), "verysecret") {
 			t.Errorf("the password is shown: %v", err)
 		}
-		if got != want && text != "zookeeper://::1" {
+		if got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
 		}
 	}
