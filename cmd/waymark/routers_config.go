@@ -32,8 +32,8 @@ are; else each subnet by itself, and a new node needs a new configuration. A lim
 says too much. The router sends everything; --send accepted: only what nodes take (spec.learn.accept of the BGPConfiguration).
 
 With --neighbors range the router takes any node of the nodes' networks: those of --subnet, or else the nodeSubnets of the
-gateways of the DatacenterNetwork. The key of a session is never written: <PASSWORD> takes its place. <INTERFACE> and the like
-in comments are to be filled in too. Sorted: the same objects are always the same text, to keep in git and to compare.
+gateways of the DatacenterNetwork. The key of a session is never written: <PASSWORD> takes its place. What is set elsewhere on
+the router, as BFD's intervals at an interface, is said in comments. The same objects are always the same text, to keep in git.
 
 Exit status: 0 done, 2 done, but some nodes are left out (told on standard error), 1 nothing could be written.`,
 		Example: `  # what to enter on the router of BGPPeer rr1
