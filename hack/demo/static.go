@@ -27,7 +27,7 @@ func (l *lab) buildCore(ctx context.Context) error {
 		"ip netns add "+branch,
 		"ip -n "+core+" link set lo up",
 		"ip -n "+branch+" link set lo up",
-		"ip netns exec "+core+" sysctl -qw net.ipv4.ip_forward=1",
+		"ip netns exec "+core+" sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0", // it answers each probe at once
 		"ip link add core netns "+gateway+" type veth peer name eth0 netns "+core,
 		"ip -n "+gateway+" link set core master fabric up",
 		"ip -n "+core+" addr add "+coreAddress+"/24 dev eth0",
