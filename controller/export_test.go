@@ -184,7 +184,10 @@ func exportRunning(t *testing.T, c cluster) {
 func exportRefused(t *testing.T, c cluster) {
 	c.at(t, "n1", "10.132.2.21", "10.131.21.0/24")
 	c.apply(t, exportNetwork)
-	taken := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "waymark-system", Name: "waymark-routes-taken"}, Data: map[string]string{"a": "b"}}
+	taken := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "waymark-system", Name: "waymark-routes-taken",
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.APIVersion, Kind: "StaticRouteExport", Name: "taken", UID: "of-an-earlier-one"}},
+	}, Data: map[string]string{"a": "b"}}
 	if err := c.Create(t.Context(), taken); err != nil {
 		t.Fatal(err)
 	}

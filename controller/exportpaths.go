@@ -168,6 +168,8 @@ func reachable(e *v1alpha1.StaticRouteExport, result pathResult) []notice {
 		case f.Verdict == probe.Right:
 			report.Right++
 			continue
+		case f.Verdict == probe.Own:
+			continue
 		case f.Wrong():
 			report.Wrong++
 		case f.Verdict == probe.Aside:

@@ -177,7 +177,7 @@ type ProbeReport struct {
 	Wrong int32 `json:"wrong"`
 	// Silent: nobody says where packets go.
 	Silent int32 `json:"silent"`
-	// Aside: from where the controller is, packets do not pass the gateway.
+	// Aside: from where the controller is, packets do not pass the gateway. The subnet of its own node does not count.
 	Aside int32 `json:"aside"`
 	// Findings that are not right, at most 50, the wrong ones first.
 	// +kubebuilder:validation:MaxItems=50

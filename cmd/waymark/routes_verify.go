@@ -41,12 +41,13 @@ it needs no rights. What it says of a subnet:
   filtered       a router refuses the packet; the subnet may still be where it should
   silent         nobody answers: a firewall, a node that is down, or a router that has said too much of late
   unproven       a pod answers, but nobody says that it is behind the node
-  aside          packets from this machine do not pass the gateway: it is the node, or has a way of its own
+  own            this machine is the node: ask from another one
+  aside          packets from this machine do not pass the gateway: it has a way of its own
 
 Nodes send to each other's pods by ways of their own. Where the gateway is on a network of this machine, probes therefore leave by
 that network's device. Routers limit how many ICMP messages they send, so each answer is waited for several times.
 
-Exit status: 0 all are right (without --probe: sent to the gateway), 2 others are not, or a PodCIDR has no route, 1 error.`,
+Exit status: 0 all but the own one are right (without --probe: sent to the gateway), 2 others are not, or a PodCIDR has no route, 1 error.`,
 		Example: `  # from an admin's machine or a node of another rack
   waymark routes verify --gateway core1 --probe
 
@@ -196,7 +197,7 @@ func (v *verifyView) good() bool {
 }
 
 func (v *verifyView) fine(f probe.Finding) bool {
-	return f.Verdict == probe.Right || !v.Probed && f.Verdict == probe.Sent
+	return f.Verdict == probe.Right || f.Verdict == probe.Own || !v.Probed && f.Verdict == probe.Sent
 }
 
 // print lists what is not right, or all.

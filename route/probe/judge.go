@@ -13,7 +13,7 @@ func (n *Network) Leave(t *Target, s Start) Finding {
 	f := Finding{Prefix: t.Prefix, Node: t.Node, Verdict: Aside}
 	switch {
 	case s.Own:
-		f.Reason = "this machine is the node: ask from another one"
+		f.Verdict, f.Reason = Own, "this machine is the node: ask from another one"
 	case s.Error != "":
 		f.Verdict, f.Reason = NoWay, "this machine does not send: "+s.Error
 	case !s.NextHop.IsValid():
@@ -151,7 +151,7 @@ func Summary(findings []Finding) string {
 		count[findings[i].Verdict]++
 	}
 	var parts []string
-	for _, v := range []Verdict{Right, Sent, WrongNode, WrongGateway, Loop, NoWay, Filtered, Silent, Unproven, Aside, Untried} {
+	for _, v := range []Verdict{Right, Sent, WrongNode, WrongGateway, Loop, NoWay, Filtered, Silent, Unproven, Own, Aside, Untried} {
 		if count[v] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", count[v], v))
 		}

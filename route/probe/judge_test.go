@@ -95,7 +95,7 @@ func TestLeave(t *testing.T) {
 		{Start{NextHop: a("10.132.2.21"), Device: "eth0"}, "aside: this machine sends to node node-1 (10.132.2.21), past the gateway: ask from another one"},
 		{Start{NextHop: a("10.9.9.9"), Device: "eth0"}, "sent: this machine sends to 10.9.9.9, a router that may lead to core1"},
 		{Start{Device: "cni0"}, "aside: this machine sends by its device cni0, past the gateway: ask from another one"},
-		{Start{Own: true}, "aside: this machine is the node: ask from another one"},
+		{Start{Own: true}, "own: this machine is the node: ask from another one"},
 		{Start{Error: "network is unreachable"}, "unreachable: this machine does not send: network is unreachable"},
 	} {
 		f := network.Leave(&target, tt.start)

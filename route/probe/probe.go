@@ -64,6 +64,7 @@ const (
 	Filtered     Verdict = "filtered"
 	Silent       Verdict = "silent"
 	Unproven     Verdict = "unproven" // somebody answers, and nothing says that it is behind the node
+	Own          Verdict = "own"      // this machine is the node: others must look
 	Aside        Verdict = "aside"    // from this machine packets do not pass the gateway
 	Untried      Verdict = "untried"  // the time was over
 )

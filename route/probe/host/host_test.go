@@ -282,7 +282,7 @@ func TestPastTheGateway(t *testing.T) {
 	check([]string{"10.132.2.254"}, "map[10.131.11.0/24:aside: this machine sends by its device vx, past the gateway: ask from another one]")
 	nettest.Self.IP(t, "addr add 10.132.2.11/32 dev lo")
 	defer nettest.Self.IP(t, "addr del 10.132.2.11/32 dev lo")
-	check([]string{"192.0.2.254"}, "map[10.131.11.0/24:aside: this machine is the node: ask from another one]")
+	check([]string{"192.0.2.254"}, "map[10.131.11.0/24:own: this machine is the node: ask from another one]")
 }
 
 // TestBounded has no time for subnets that nobody answers for.
