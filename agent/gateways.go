@@ -114,8 +114,11 @@ func (g *gateways) judge(now time.Time, s bfd.Status) {
 	failures, wasUp := g.up[s.Peer]
 	rejoining := now.Sub(g.rejoined) < presumeTime
 	switch age := now.Sub(s.Since); {
-	case s.State == bfd.Up && s.RemoteState != bfd.Up:
+	case s.State == bfd.Up && s.RemoteState != bfd.Up && !(rejoining && !wasUp):
 		health = before // the session is up by the gateway's last packet but one: what it says of itself comes with the next
+	case s.State == bfd.Up && s.RemoteState != bfd.Up:
+		health = Presumed
+		g.again(presumeTime - now.Sub(g.rejoined))
 	case s.State == bfd.Up && s.RemoteDiag == bfd.DiagConcatenatedPath && rejoining:
 		health = Presumed
 		g.again(presumeTime - now.Sub(g.rejoined))

@@ -119,6 +119,24 @@ func TestCutOffAndBack(t *testing.T) {
 	c.want(t, presumeTime, Returned)
 }
 
+// TestCutOffAndBackByAGateway is that of a node to which the gateway itself is the first that comes back.
+func TestCutOffAndBackByAGateway(t *testing.T) {
+	c := newClockwork(true)
+	c.becomes(bfd.Up, 0, false)
+	c.want(t, 0, Alive)
+	c.after(meetTime)
+	c.becomes(bfd.Down, 0, false)
+	c.want(t, 0, Dead)
+	c.becomes(bfd.Up, bfd.DiagTimeExpired, false)
+	c.sessions[0].RemoteState = bfd.Init
+	c.want(t, time.Second, Presumed)
+	if c.isolated(c.now) {
+		t.Error("isolated still")
+	}
+	c.sessions[0].RemoteState, c.sessions[0].RemoteDiag = bfd.Up, 0
+	c.want(t, 0, Alive)
+}
+
 func TestSessionsFlapAtTheBeginning(t *testing.T) {
 	c := newClockwork(true)
 	c.becomes(bfd.Up, 0, false)
