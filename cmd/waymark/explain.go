@@ -28,7 +28,15 @@ func explainNodeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node NODE",
 		Short: "Everything that is in force on a node of the cluster, and why",
-		Args:  cobra.ExactArgs(1),
+		Long: `Everything that is in force on a node of the cluster, and why: its AS and router ID and where they come from, its PodCIDRs and
+whose they are, each BGPPeer and why it is the node's or not, filters, policies in their order, egress addresses, gate, drain,
+problems. What should be comes from the objects, by the code that the agent decides with; what is, from the node's report.
+
+It reads Nodes and waymark.io objects by a kubeconfig, and Pods and Namespaces if an EgressPolicy has selectors.
+
+Exit status: 0 it has been printed, good or not, 1 the cluster could not be read, or has no such node.`,
+		Example: `  waymark explain node node-7`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := from.open()
 			if err != nil {

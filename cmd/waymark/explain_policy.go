@@ -23,7 +23,15 @@ func explainPolicyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy POLICY",
 		Short: "Where an EgressPolicy is in force, by which gateways, and where it is not and why",
-		Args:  cobra.ExactArgs(1),
+		Long: `Where an EgressPolicy is in force, by which gateways, and where it is not and why. Of each egress address it has the gateways in
+the order that the controller has chosen, the owner that the nodes see, and why a gateway is not good; of each node whether pods
+use the policy, and its failovers.
+
+It reads Nodes and waymark.io objects, with the agents' reports, by a kubeconfig.
+
+Exit status: 0 it has been printed, in force or not, 1 the cluster could not be read, or has no such policy.`,
+		Example: `  waymark explain policy datacenter-sees-pods`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := from.read(cmd.Context())
 			if err != nil {

@@ -25,7 +25,15 @@ func peersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "peers",
 		Short: "Every BGPPeer of the cluster with its sessions, and why those are down that are",
-		Args:  cobra.NoArgs,
+		Long: `Every BGPPeer of the cluster with its sessions, and why those are down that are. Nodes whose session is down are listed by cause;
+Unknown is a session that its node does not report. To mend one: waymark routers explain.
+
+It reads Nodes and waymark.io objects, with the agents' reports, by a kubeconfig, and asks no agent and no router.
+
+Exit status: 0 the sessions have been printed, up or not, 1 the cluster could not be read, or has no such node.`,
+		Example: `  waymark peers
+  waymark peers --node node-7 -o json`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := from.read(cmd.Context())
 			if err != nil {

@@ -27,9 +27,14 @@ func planCommand() *cobra.Command {
 		Use:   "plan -f FILE|DIRECTORY...",
 		Short: "What would change on which node if these manifests were applied; nothing is",
 		Long: `What would change on which node if these manifests were applied: sessions, announced prefixes, learned routes, source
-addresses, the owners of egress addresses. Nothing is applied. Lines with "!" take traffic away, or may. Passwords are not read: that a Secret has
-changed is not seen. A node that drains is taken for drained.
+addresses, the owners of egress addresses. Nothing is applied. Lines with "!" take traffic away, or may.
+
+The manifests take the place of the objects of the same kind and name that the cluster has, which are read by a kubeconfig.
+Passwords are not read: that a Secret has changed is not seen. A node that drains is taken for drained.
+
 Exit status: 0 nothing would change, 2 something would, 1 that could not be found out.`,
+		Example: `  waymark plan -f new-policy.yaml
+  kustomize build . | waymark plan -f - --node node-7`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			manifests, err := readManifests(cmd.InOrStdin(), append(paths, args...))
 			if err != nil {

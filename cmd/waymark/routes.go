@@ -23,7 +23,16 @@ func routesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "routes",
 		Short: "Which node announces which prefix, and which prefixes should be announced and are not",
-		Args:  cobra.NoArgs,
+		Long: `Which node announces which prefix, and which prefixes should be announced and are not, and why: a drain, the gate, an owner
+elsewhere, an agent that does not report. Egress addresses are announced by all their gateways.
+
+It reads Nodes and waymark.io objects, with the agents' reports, by a kubeconfig. For gateways without BGP there are the commands
+below it, which write their static routes, compare them and prove them.
+
+Exit status: 0 the prefixes have been printed, 1 the cluster could not be read.`,
+		Example: `  waymark routes
+  waymark routes -o json --context staging`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := from.read(cmd.Context())
 			if err != nil {

@@ -26,7 +26,20 @@ func statusCommand(plugin bool) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "What is in force on this node, or in the cluster: sessions, routes, policies, and what is not and why",
-		Args:  cobra.NoArgs,
+		Long: `What is in force on this node, or in the cluster: sessions, routes, policies, and what is not and why.
+
+On a node, as root, it asks the agent by its socket in --run-dir, and needs no API server. About a cluster, with --cluster or as
+kubectl waymark, it reads Nodes, waymark.io objects and what the agents have reported by a kubeconfig; nodes that somebody should
+look at come first. A report older than 10 minutes is called stale: what is so now is not known.
+
+Exit status: 0 it has been printed, good or not, 1 the agent or the cluster could not be asked. Programs read -o json.`,
+		Example: `  # on a node
+  waymark status
+  waymark status -o json --run-dir /run/waymark
+
+  # a cluster, with all its nodes
+  waymark status --cluster --all`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if whole || from != (access{}) && !cmd.Flags().Changed("cluster") {
 				c, err := from.read(cmd.Context())

@@ -21,7 +21,11 @@ func validateCommand() *cobra.Command {
 		Short: "Check manifests without a cluster: each by itself, and all beside each other",
 		Long: `Check manifests without a cluster: fields, values, and all objects beside each other, with the code that agent and
 controller use. The more is in the files, the more is checked: with Nodes PodCIDRs too, with Secrets the peers' keys.
+Of directories the manifests are read, not those below. Objects of other programs are ignored, and counted.
+
 Exit status: 0 all is good, 1 files cannot be read, 2 something is wrong with what they say.`,
+		Example: `  waymark validate -f /etc/waymark
+  kubectl get waymark,nodes -o yaml | waymark validate -f -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			manifests, err := readManifests(cmd.InOrStdin(), append(paths, args...))
 			if err != nil {
