@@ -34,6 +34,7 @@ func Check(s Snapshot) []Problem {
 	d.checkPeers()
 	d.checkRoles()
 	d.checkExports()
+	d.checkRegistries()
 	slices.SortStableFunc(d.plan.Problems, func(a, b Problem) int { return cmp.Compare(a.Object, b.Object) })
 	return d.plan.Problems
 }
@@ -280,6 +281,24 @@ func (d *decision) checkExports() {
 			has = gatewayNames(gateways)
 		}
 		d.problem("StaticRouteExport/"+e.Name, "MissingGateway", "the DatacenterNetwork has no gateway %q; it has %s", e.Spec.Gateway, has)
+	}
+}
+
+// checkRegistries finds checks that prove no policy.
+func (d *decision) checkRegistries() {
+	for i := range d.snapshot.Registries {
+		c := &d.snapshot.Registries[i]
+		if c.Spec.EgressPolicy == "" {
+			continue
+		}
+		at := slices.IndexFunc(d.snapshot.Policies, func(p v1alpha1.EgressPolicy) bool { return p.Name == c.Spec.EgressPolicy })
+		switch {
+		case at < 0:
+			d.problem("RegistryCheck/"+c.Name, "MissingPolicy", "there is no EgressPolicy %s", c.Spec.EgressPolicy)
+		case d.snapshot.Policies[at].Spec.Source != v1alpha1.SourcePod:
+			d.problem("RegistryCheck/"+c.Name, "NotProvable", "EgressPolicy %s has source: %s: only with Pod a registry sees pod addresses",
+				c.Spec.EgressPolicy, d.snapshot.Policies[at].Spec.Source)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type Snapshot struct {
 	Services       []corev1.Service             // as the next, for the checks only
 	Roles          []v1alpha1.NodeRole          // nodes have no use for them
 	Exports        []v1alpha1.StaticRouteExport // nor for these
+	Registries     []v1alpha1.RegistryCheck
 	Secrets        []corev1.Secret
 	Problems       []Problem // what the source could not read or refused
 

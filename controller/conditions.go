@@ -104,6 +104,8 @@ func statusOf(o v1alpha1.Object) *v1alpha1.ObjectStatus {
 		return &o.Status
 	case *v1alpha1.NodeRole:
 		return &o.Status.ObjectStatus
+	case *v1alpha1.RegistryCheck:
+		return &o.Status.ObjectStatus
 	case *v1alpha1.StaticRouteExport:
 		return &o.Status.ObjectStatus
 	}

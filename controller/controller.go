@@ -82,7 +82,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 	for _, kind := range []client.Object{
 		&corev1.Node{}, &corev1.Service{}, &v1alpha1.NodeRoutingState{}, &v1alpha1.NodeRole{}, &v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{},
 		&v1alpha1.EgressPolicy{}, &v1alpha1.AddressPool{}, &v1alpha1.DatacenterNetwork{},
-		&v1alpha1.StaticRouteExport{}, &corev1.ConfigMap{},
+		&v1alpha1.StaticRouteExport{}, &v1alpha1.RegistryCheck{}, &corev1.ConfigMap{},
 	} {
 		if _, err := m.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("watch %T: %w", kind, err)
@@ -96,6 +96,7 @@ func Run(ctx context.Context, api *rest.Config, o Options) error {
 		(&nodeRoles{m.GetClient()}).setup(m),
 		(&egressOwners{Client: m.GetClient(), events: events}).setup(m),
 		(&routeExports{Client: m.GetClient(), events: events, namespace: o.Namespace}).setup(m),
+		(&registryChecks{Client: m.GetClient(), events: events}).setup(m),
 		(&statuses{m.GetClient()}).setup(m),
 		(&validity{m.GetClient(), events}).setup(m),
 		(&taints{m.GetClient()}).setup(m),

@@ -87,7 +87,7 @@ func (r *nodeStates) apply(ctx context.Context, c stateChange) error {
 		}
 	default:
 		state := c.before.DeepCopy()
-		state.Spec = c.after.Spec
+		state.Spec.PodCIDRs, state.Spec.TunnelPeers = c.after.Spec.PodCIDRs, c.after.Spec.TunnelPeers
 		if err := r.Patch(ctx, state, client.MergeFrom(c.before)); err != nil {
 			return fmt.Errorf("change NodeRoutingState %s: %w", c.after.Name, err)
 		}

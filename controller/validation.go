@@ -23,8 +23,8 @@ import (
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=services,verbs=list;watch
 // +kubebuilder:rbac:groups=waymark.io,resources=noderoutingstates,verbs=get;list;watch
-// +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations;bgppeers;egresspolicies;addresspools;datacenternetworks;noderoles;staticrouteexports,verbs=get;list;watch
-// +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations/status;bgppeers/status;egresspolicies/status;addresspools/status;datacenternetworks/status;noderoles/status;staticrouteexports/status,verbs=patch
+// +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations;bgppeers;egresspolicies;addresspools;datacenternetworks;noderoles;registrychecks;staticrouteexports,verbs=get;list;watch
+// +kubebuilder:rbac:groups=waymark.io,resources=bgpconfigurations/status;bgppeers/status;egresspolicies/status;addresspools/status;datacenternetworks/status;noderoles/status;registrychecks/status;staticrouteexports/status,verbs=patch
 
 // validity says of every object, in its condition Valid and by Events, whether it is good by itself and beside the others,
 // and whether the nodes can put it in force. It reads no Secrets: the nodes that need one report that it is missing.
@@ -42,7 +42,7 @@ func (r *validity) setup(m ctrl.Manager) error {
 		Watches(&v1alpha1.EgressPolicy{}, together(validateTogether), builder.WithPredicates(addressesOrSpec)).
 		Watches(&v1alpha1.NodeRoutingState{}, together(validateTogether), builder.WithPredicates(changed(sameProblems)))
 	for _, kind := range []client.Object{&v1alpha1.BGPConfiguration{}, &v1alpha1.BGPPeer{}, &v1alpha1.AddressPool{},
-		&v1alpha1.DatacenterNetwork{}, &v1alpha1.NodeRole{}, &v1alpha1.StaticRouteExport{}} {
+		&v1alpha1.DatacenterNetwork{}, &v1alpha1.NodeRole{}, &v1alpha1.StaticRouteExport{}, &v1alpha1.RegistryCheck{}} {
 		b = b.Watches(kind, together(validateTogether), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
 	return b.Complete(r)
@@ -69,7 +69,8 @@ func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, 
 	var networks v1alpha1.DatacenterNetworkList
 	var roles v1alpha1.NodeRoleList
 	var exports v1alpha1.StaticRouteExportList
-	for _, list := range []client.ObjectList{&nodes, &services, &states, &configurations, &peers, &policies, &pools, &networks, &roles, &exports} {
+	var registries v1alpha1.RegistryCheckList
+	for _, list := range []client.ObjectList{&nodes, &services, &states, &configurations, &peers, &policies, &pools, &networks, &roles, &exports, &registries} {
 		if err := r.List(ctx, list, asCached); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -82,6 +83,7 @@ func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, 
 	collect(objects, "DatacenterNetwork", networks.Items)
 	collect(objects, "NodeRole", roles.Items)
 	collect(objects, "StaticRouteExport", exports.Items)
+	collect(objects, "RegistryCheck", registries.Items)
 	found := objectProblems(agent.Snapshot{
 		Nodes:          byName(nodes.Items),
 		Services:       byName(services.Items),
@@ -92,6 +94,7 @@ func (r *validity) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, 
 		Datacenters:    networks.Items,
 		Roles:          roles.Items,
 		Exports:        exports.Items,
+		Registries:     registries.Items,
 	}, objects, byName(states.Items))
 	var errs []error
 	for name, o := range objects {

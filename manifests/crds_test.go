@@ -92,6 +92,24 @@ spec:
   probe: true
   interval: 10m
 `,
+		"RegistryCheck": `
+metadata: {name: shop}
+spec:
+  registry:
+    zookeeper:
+      servers: ["10.132.7.20:2181", "[2001:db8::20]:2181", zk.example.com:2181]
+      chroot: /prod/shop
+      root: dubbo
+      adminPort: 8080
+      tls: {secret: {namespace: waymark-system, name: waymark-registry}, serverName: zk.example.com}
+      authSecret: {namespace: waymark-system, name: waymark-registry, key: auth}
+  interval: 5m
+  dials: 50
+  timeout: 3s
+  protocols: [dubbo, tri]
+  fromPods: [{namespace: shop, name: cart-0}, {namespace: shop, selector: {matchLabels: {app: cart}}}]
+  egressPolicy: datacenter
+`,
 		"NodeRoutingState": `
 metadata: {name: node-1}
 spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:db8::1/128"]}
@@ -170,6 +188,20 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:d
 		{"StaticRouteExport", "configMap: core1-running", "configMap: ''", `should be at least 1 chars long`},
 		{"StaticRouteExport", "interval: 10m", "interval: 59s", `must be 60s..86400s`},
 		{"StaticRouteExport", "probe: true", "probes: true", `.spec.probes: field not declared in schema`},
+		{"RegistryCheck", "name: shop", "name: " + strings.Repeat("a", 64), `the name is longer than 63 characters`},
+		{"RegistryCheck", "10.132.7.20:2181", "10.132.7.20", `servers[0] in body should match`},
+		{"RegistryCheck", "zk.example.com:2181", "10.132.7.20:2181", `duplicate entries for key [="10.132.7.20:2181"]`},
+		{"RegistryCheck", "chroot: /prod/shop", "chroot: prod", `chroot in body should match`},
+		{"RegistryCheck", "adminPort: 8080", "adminPort: 65536", `should be less than or equal to 65535`},
+		{"RegistryCheck", "key: auth", "key: ''", `should be at least 1 chars long`},
+		{"RegistryCheck", "key: auth", "password: sesame", `authSecret.password: field not declared in schema`},
+		{"RegistryCheck", "    zookeeper:", "    nacos: {servers: [\"10.132.7.30:8848\"]}\n    zookeeper:", `set one of zookeeper and nacos`},
+		{"RegistryCheck", "interval: 5m", "interval: 29s", `must be 30s..86400s`},
+		{"RegistryCheck", "dials: 50", "dials: 201", `should be less than or equal to 200`},
+		{"RegistryCheck", "timeout: 3s", "timeout: 31s", `must be 100ms..30s`},
+		{"RegistryCheck", "[dubbo, tri]", "[dubbo, 'a b']", `protocols[1] in body should match`},
+		{"RegistryCheck", "name: cart-0", "name: cart-0, selector: {}", `set one of name and selector`},
+		{"RegistryCheck", "egressPolicy: datacenter", "egressPolicy: ''", `should be at least 1 chars long`},
 		{"NodeRoutingState", "prefix: 10.244.1.0/24", "prefx: 10.244.1.0/24", `.spec.podCIDRs[0].prefx: field not declared in schema`},
 	} {
 		text := good[c.kind]
@@ -206,6 +238,7 @@ spec: {podCIDRs: [{prefix: 10.244.1.0/24}], tunnelPeers: [10.132.2.0/29, "2001:d
 		"egresspolicies":    {"SOURCE", "GATEWAY", "READY"},
 		"nrs":               {"GATE", "DRAIN"},
 		"sre":               {"GATEWAY", "FORMAT", "ROUTES", "MISSING", "IN STEP", "REACHABLE"},
+		"rck":               {"REACHABLE", "PODS SEEN", "LIMIT NEAR", "FINDINGS", "LAST RUN"},
 		"bgpconfigurations": {"ASN", "VALID"},
 	} {
 		out, err := k.Kubectl("get", kind)

@@ -301,5 +301,7 @@ func add(s *agent.Snapshot, value any) {
 		s.Roles = append(s.Roles, *o)
 	case *v1alpha1.StaticRouteExport:
 		s.Exports = append(s.Exports, *o)
+	case *v1alpha1.RegistryCheck:
+		s.Registries = append(s.Registries, *o)
 	}
 }

@@ -248,6 +248,7 @@ var own = map[string]func() v1alpha1.Object{
 	"AddressPool":       func() v1alpha1.Object { return new(v1alpha1.AddressPool) },
 	"DatacenterNetwork": func() v1alpha1.Object { return new(v1alpha1.DatacenterNetwork) },
 	"NodeRole":          func() v1alpha1.Object { return new(v1alpha1.NodeRole) },
+	"RegistryCheck":     func() v1alpha1.Object { return new(v1alpha1.RegistryCheck) },
 	"StaticRouteExport": func() v1alpha1.Object { return new(v1alpha1.StaticRouteExport) },
 	"NodeRoutingState":  func() v1alpha1.Object { return new(v1alpha1.NodeRoutingState) },
 }

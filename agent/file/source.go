@@ -145,7 +145,7 @@ func (s *Source) publish() {
 	snapshot := s.directory.snapshot()
 	for _, p := range agent.Check(snapshot) {
 		// Whatever concerns the node itself, and peers with it, the agent finds when it decides.
-		if kind, _, _ := strings.Cut(p.Object, "/"); kind == "AddressPool" || kind == "EgressPolicy" || kind == "NodeRole" || kind == "StaticRouteExport" {
+		if kind, _, _ := strings.Cut(p.Object, "/"); kind == "AddressPool" || kind == "EgressPolicy" || kind == "NodeRole" || kind == "StaticRouteExport" || kind == "RegistryCheck" {
 			snapshot.Problems = append(snapshot.Problems, p)
 		}
 	}

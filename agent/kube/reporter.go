@@ -28,6 +28,8 @@ const (
 type Reporter struct {
 	Source *Source
 	Status func() agent.Status
+	// Sights of the node's pods, as registries see them.
+	Sights func() []v1alpha1.SightReport
 
 	object   types.UID                       // that was last written to
 	reported v1alpha1.NodeRoutingStateStatus // what was written
@@ -53,7 +55,11 @@ func (r *Reporter) Run(ctx context.Context) error {
 		if r.object == "" && !status.Synced {
 			continue // just started: what it will find in force is not known yet
 		}
-		if now := report(status, r.reported); r.due(now, snapshot.State.UID) {
+		now := report(status, r.reported)
+		if len(snapshot.State.Spec.Sights) > 0 {
+			now.Sights = r.Sights()
+		}
+		if r.due(now, snapshot.State.UID) {
 			r.write(ctx, now, snapshot.State.UID)
 		}
 	}

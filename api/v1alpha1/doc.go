@@ -31,6 +31,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&EgressPolicy{}, &EgressPolicyList{},
 		&NodeRole{}, &NodeRoleList{},
 		&NodeRoutingState{}, &NodeRoutingStateList{},
+		&RegistryCheck{}, &RegistryCheckList{},
 		&StaticRouteExport{}, &StaticRouteExportList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)

@@ -55,6 +55,10 @@ type NodeRoutingStateSpec struct {
 	// +kubebuilder:validation:MaxItems=20000
 	// +optional
 	TunnelPeers []string `json:"tunnelPeers,omitempty"`
+	// Sights that RegistryChecks ask for from inside pods of the node.
+	// +kubebuilder:validation:MaxItems=50
+	// +optional
+	Sights []SightRequest `json:"sights,omitempty"`
 }
 
 // PrefixVerdict says whether a prefix belongs to the node.
@@ -126,6 +130,10 @@ type NodeRoutingStateStatus struct {
 	// +kubebuilder:validation:MaxItems=50
 	// +optional
 	Problems []ProblemStatus `json:"problems,omitempty"`
+	// Sights of pods of the node, as registries see them, at most 200.
+	// +kubebuilder:validation:MaxItems=200
+	// +optional
+	Sights []SightReport `json:"sights,omitempty"`
 	// Reported is when the agent last wrote this.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Format=date-time

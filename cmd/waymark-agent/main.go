@@ -21,7 +21,9 @@ import (
 	"github.com/waymark-bgp/waymark/agent"
 	"github.com/waymark-bgp/waymark/agent/file"
 	"github.com/waymark-bgp/waymark/agent/kube"
+	"github.com/waymark-bgp/waymark/agent/sight"
 	"github.com/waymark-bgp/waymark/agent/telemetry"
+	"github.com/waymark-bgp/waymark/api/v1alpha1"
 	"github.com/waymark-bgp/waymark/bfd/control"
 	"github.com/waymark-bgp/waymark/bgp/gobgp"
 	"github.com/waymark-bgp/waymark/internal/logformat"
@@ -181,6 +183,14 @@ func run(ctx context.Context, o options) error {
 	group.Go(func() error { return tendMemory(ctx) })
 	group.Go(func() error { return source.Run(ctx) })
 	if reporter != nil {
+		observer := &sight.Observer{Requests: func() []v1alpha1.SightRequest {
+			if state := source.Snapshot().State; state != nil {
+				return state.Spec.Sights
+			}
+			return nil
+		}}
+		reporter.Sights = observer.Reports
+		group.Go(func() error { return observer.Run(ctx) })
 		group.Go(func() error { return reporter.Run(ctx) })
 	}
 	group.Go(func() error { return routes.Watch(ctx, func() { a.Notify(agent.TriggerKernel) }) })

@@ -174,30 +174,5 @@ func nodeOfPod(cluster registry.Cluster, pod netip.Addr) string {
 
 // seenAs is the address that a server sees when the pod connects, and the pod's own.
 func (p *insidePod) seenAs(ctx context.Context, asker zookeeper.Asker, server string) (own, seen netip.Addr, err error) {
-	resolving, cancel := context.WithTimeout(ctx, asker.Timeout)
-	defer cancel()
-	to, err := net.DefaultResolver.LookupNetIP(resolving, "ip", hostOf(server))
-	if err != nil {
-		return own, seen, err
-	}
-	for _, t := range to {
-		for _, own := range p.addresses {
-			if own.Is4() == t.Unmap().Is4() {
-				seen, err := asker.SeenAs(ctx, p, server, netip.AddrPortFrom(t.Unmap(), portOf(server)).String())
-				return own, seen, err
-			}
-		}
-	}
-	return own, seen, fmt.Errorf("pod %s has no address of the IP version of %s", p.name, server)
-}
-
-func hostOf(server string) string {
-	host, _, _ := net.SplitHostPort(server) // it was put together so
-	return host
-}
-
-func portOf(server string) uint16 {
-	_, port, _ := net.SplitHostPort(server)
-	n, _ := strconv.ParseUint(port, 10, 16)
-	return uint16(n)
+	return asker.SeenFrom(ctx, p, p.addresses, server)
 }
