@@ -40,6 +40,8 @@ func TestController(t *testing.T) {
 		{"a router is compared", exportRunning},
 		{"static routes are refused", exportRefused},
 		{"ways are probed", exportPaths},
+		{"a registry is checked", registryChecked},
+		{"a registry that cannot be read", registryUnread},
 		{"metrics", metricsShown},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, c) })

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,27 @@ func TestMain(m *testing.M) { nettest.Main(m) }
 type cluster struct {
 	client.Client // straight to the API server
 	kube          *nettest.Kube
+	log           *transcript
+}
+
+// transcript keeps what the controller logs.
+type transcript struct {
+	io.Writer
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *transcript) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
+	return l.Writer.Write(p)
+}
+
+func (l *transcript) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 const metricsAddress, healthAddress = "127.0.0.1:9471", "127.0.0.1:9472"
@@ -59,11 +81,12 @@ func start(t *testing.T) cluster {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // what is cleaned up still needs it
 	ended := make(chan error)
+	log := &transcript{Writer: t.Output()}
 	go func() {
 		ended <- Run(ctx, rest.CopyConfig(api), Options{
 			Namespace: "waymark-system", LeaderElect: true,
 			LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 500 * time.Millisecond,
-			MetricsAddress: metricsAddress, HealthAddress: healthAddress, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			MetricsAddress: metricsAddress, HealthAddress: healthAddress, Log: slog.New(slog.NewTextHandler(log, nil)),
 		})
 	}()
 	t.Cleanup(func() {
@@ -76,7 +99,7 @@ func start(t *testing.T) cluster {
 		_, err := get("http://" + healthAddress + "/readyz")
 		return err
 	})
-	return cluster{direct, kube}
+	return cluster{direct, kube, log}
 }
 
 func get(url string) (string, error) {
