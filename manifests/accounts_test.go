@@ -28,6 +28,8 @@ const accountsObjects = `
 ---
 {apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, spec: {gateway: core1}}
 ---
+{apiVersion: waymark.io/v1alpha1, kind: RegistryCheck, metadata: {name: shop}, spec: {registry: {zookeeper: {servers: ["192.0.2.2:2181"]}}}}
+---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-1}}
 ---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRoutingState, metadata: {name: node-2}}
@@ -78,6 +80,8 @@ func TestAccounts(t *testing.T) {
 		roleStatus = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, status: {labelled: 1}}"
 		exportSpec = write + "{apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, spec: {gateway: core2}}"
 		exportSays = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: StaticRouteExport, metadata: {name: core1}, status: {routes: 1, missingCount: 0}}"
+		checkSpec  = write + "{apiVersion: waymark.io/v1alpha1, kind: RegistryCheck, metadata: {name: shop}, spec: {registry: {zookeeper: {servers: ['192.0.2.3:2181']}}}}"
+		checkSays  = writeStatus + "{apiVersion: waymark.io/v1alpha1, kind: RegistryCheck, metadata: {name: shop}, status: {findingCount: 1}}"
 		commands   = write + "{apiVersion: v1, kind: ConfigMap, metadata: {name: waymark-routes-core1, namespace: waymark-system}, data: {commands: none}}"
 		elsewhere  = write + "{apiVersion: v1, kind: ConfigMap, metadata: {name: waymark-routes-core1, namespace: default}, data: {commands: none}}"
 		nodeStatus = writeStatus + "{apiVersion: v1, kind: Node, metadata: {name: node-1}, status: {phase: Running}}"
@@ -144,11 +148,13 @@ func TestAccounts(t *testing.T) {
 		{agent, "get services --all-namespaces", forbidden},
 		{agent, "get configmaps --all-namespaces", forbidden},
 		{agent, "get sre", forbidden},
+		{agent, "get rck", forbidden},
+		{agent, "get secret waymark-registry --namespace waymark-system", forbidden},
 
 		{watcher, "get nodes", forbidden},
 		{watcher, "get bgppeers", forbidden},
 
-		{controller, "get nodes,bgpconf,bgppeers,egp,addresspools,datacenternetworks,noderoles,nrs,sre", may},
+		{controller, "get nodes,bgpconf,bgppeers,egp,addresspools,datacenternetworks,noderoles,nrs,sre,rck", may},
 		{controller, "get services --all-namespaces", may},
 		{controller, "get service kubernetes --namespace default", forbidden},
 		{controller, "label node node-1 cluster.k8s/egress=enabled", may},
@@ -169,7 +175,13 @@ func TestAccounts(t *testing.T) {
 		{controller, "get lease waymark --namespace waymark-system", `"waymark" not found`},
 		{controller, "get secrets --all-namespaces", forbidden},
 		{controller, "get secret waymark-bgp --namespace waymark-system", forbidden},
-		{controller, "get pods --namespace waymark-system", forbidden},
+		{controller, "get secret waymark-registry --namespace waymark-system", `"waymark-registry" not found`},
+		{controller, "get secrets --namespace waymark-system --field-selector metadata.name=waymark-registry", forbidden},
+		{controller, "get secret waymark-registry --namespace default", forbidden},
+		{controller, "get pods --all-namespaces", may},
+		{controller, "get pod nobody --namespace waymark-system", forbidden},
+		{controller, checkSays, may},
+		{controller, checkSpec, forbidden},
 		{controller, "get leases --namespace waymark-system", forbidden},
 		{controller, "get leases --namespace kube-system", forbidden},
 		{controller, report("node-1"), forbidden},
