@@ -48,7 +48,7 @@ test: deps tools build dubbo verify ## everything: pure packages, adapters in na
 RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 20m
 
 # Packages whose tests count packets or milliseconds: two at a time, and nothing that compiles beside them.
-QUIET := bfd|e2e|route
+QUIET := bfd|demo|e2e|route
 
 # The stories wait most of the time: those of egress gateways are half of it and run beside all others.
 EGRESS := ^Test(Egress|Soak)
