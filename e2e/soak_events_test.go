@@ -29,6 +29,8 @@ type effect struct {
 	exposed bool
 	// missing: a gateway may be missing, so that a fallback is right.
 	missing bool
+	// asleep: the node's agent is away, and follows an edit only when it is back.
+	asleep bool
 }
 
 func (e event) String() string {
@@ -45,7 +47,7 @@ func (s *soak) event() event {
 	case draw < 6:
 		return s.deathOf(n)
 	case draw < 8:
-		return event{kind: "stop agent", node: n, begin: func(testing.TB) { _ = n.Agent.Stop() }, end: func(t testing.TB) { n.StartAgent(t) }}
+		return event{kind: "stop agent", node: n, effect: effect{asleep: true}, begin: func(testing.TB) { _ = n.Agent.Stop() }, end: func(t testing.TB) { n.StartAgent(t) }}
 	case draw < 11:
 		return event{
 			kind: "drain", node: n, effect: effect{absent: true},
@@ -71,8 +73,9 @@ func (s *soak) deathOf(n *egresslab.Node) event {
 	}
 	death := egresslab.Deaths[i]
 	e := event{kind: death.Name + " dies", node: n, begin: func(t testing.TB) { death.Kill(t, n) }, end: func(t testing.TB) { death.Mend(t, n) }}
+	e.effect = effect{asleep: true}
 	if death.Moves {
-		e.effect = effect{absent: true, lost: failoverLimit, missing: true}
+		e.effect = effect{absent: true, lost: failoverLimit, missing: true, asleep: true}
 	}
 	return e
 }
@@ -157,7 +160,7 @@ func (s *soak) sabotage(n *egresslab.Node) event {
 			device := strings.Fields(first(t, "ip", "-o", "link", "show", "type", "vxlan"))[1]
 			n.NS.IP(t, "neigh flush nud permanent dev "+strings.TrimSuffix(device, ":"))
 		}},
-		{kind: "stop a while waymark-agent", effect: effect{}, begin: func(testing.TB) { n.Agent.Signal(syscall.SIGSTOP) }, end: func(testing.TB) { n.Agent.Signal(syscall.SIGCONT) }},
+		{kind: "stop a while waymark-agent", effect: effect{asleep: true}, begin: func(testing.TB) { n.Agent.Signal(syscall.SIGSTOP) }, end: func(testing.TB) { n.Agent.Signal(syscall.SIGCONT) }},
 	}
 	e := kinds[s.rand.IntN(len(kinds))]
 	e.node = n

@@ -64,6 +64,7 @@ type soak struct {
 	moving     policy
 	was        policy // before the last edit
 	edited     time.Time
+	followed   time.Time         // when all follow the last edit at the latest
 	before     map[string]string // states of the kernels, by node
 	happened   []string
 	measured   map[string][]time.Duration

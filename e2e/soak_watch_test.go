@@ -82,17 +82,21 @@ func (s *soak) stopWatching() {
 // judge looks at all that has been seen during a step.
 func (s *soak) judge(t testing.TB, events []event, at span) {
 	t.Helper()
-	missing, exposed, touched, lost := false, false, false, time.Duration(0)
+	missing, exposed, touched, asleep, lost := false, false, false, false, time.Duration(0)
 	absent := map[*egresslab.Node]bool{}
 	for _, e := range events {
 		missing, exposed, touched = missing || e.missing, exposed || e.exposed, touched || e.lost > 0
-		lost = max(lost, e.lost)
+		lost, asleep = max(lost, e.lost), asleep || e.asleep
 		if e.absent {
 			absent[e.node] = true
 		}
 	}
 	if len(events) > 1 && touched {
 		lost = returnLimit // both gateways of an address may be gone at once
+	}
+	s.followed = s.edited.Add(editTime)
+	if asleep && s.edited.After(at.began) {
+		s.followed = at.mended.Add(editTime)
 	}
 	var wrong time.Time
 	for _, w := range s.watchers {
@@ -108,7 +112,7 @@ func (s *soak) judge(t testing.TB, events []event, at span) {
 		}
 		limit := lost
 		if w.name == "moving" && s.edited.After(at.began) {
-			limit = max(limit, editTime) // nobody waits for a gateway that does not know the address yet
+			limit = max(limit, s.followed.Sub(at.began)) // nobody waits for a gateway that does not know the address yet
 		}
 		s.judgeLost(t, w, probes, events, at, limit, absent[w.node])
 	}
@@ -171,7 +175,7 @@ func (s *soak) right(w *watcher, sent time.Time, missing bool) []string {
 		return []string{w.source}
 	}
 	right := s.moving.right(w.node, missing)
-	if sent.Before(s.edited.Add(editTime)) {
+	if sent.Before(s.followed) {
 		right = append(right, s.was.right(w.node, true)...)
 		right = append(right, s.moving.right(w.node, true)...)
 	}
