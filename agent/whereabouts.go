@@ -20,27 +20,15 @@ type Whereabouts struct {
 	Configurations []v1alpha1.BGPConfiguration
 	Policies       []v1alpha1.EgressPolicy
 	Datacenters    []v1alpha1.DatacenterNetwork
-	Pods           []corev1.Pod     // nil: not known
-	Services       []corev1.Service // nil: not known
+	Pods           map[netip.Addr]string // see NotePod; nil: not known
+	Services       []corev1.Service      // nil: not known
 }
 
 // Cluster is what a judgement of addresses needs to know, at a time.
 func (w *Whereabouts) Cluster(now time.Time) registry.Cluster {
-	c := registry.Cluster{Egress: map[netip.Addr]string{}}
+	c := registry.Cluster{Pods: w.Pods, Egress: map[netip.Addr]string{}}
 	for i := range w.Nodes {
 		c.Nodes = append(c.Nodes, w.node(now, &w.Nodes[i]))
-	}
-	if w.Pods != nil {
-		c.Pods = map[netip.Addr]string{}
-	}
-	for i := range w.Pods {
-		p := &w.Pods[i]
-		if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			continue // the address is the node's, or has been given back
-		}
-		for _, ip := range p.Status.PodIPs {
-			note(c.Pods, ip.IP, p.Namespace+"/"+p.Name)
-		}
 	}
 	if w.Services != nil {
 		c.Services = map[netip.Addr]string{}
@@ -64,6 +52,16 @@ func (w *Whereabouts) Cluster(now time.Time) registry.Cluster {
 		c.PodCIDRs = append(c.PodCIDRs, goodPrefixes(w.Datacenters[i].Spec.ClusterCIDRs)...)
 	}
 	return c
+}
+
+// NotePod notes whose the addresses of a pod are, as namespace/name: of a hundred thousand pods nothing else is kept.
+func NotePod(into map[netip.Addr]string, p *corev1.Pod) {
+	if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		return // the address is the node's, or has been given back
+	}
+	for _, ip := range p.Status.PodIPs {
+		note(into, ip.IP, p.Namespace+"/"+p.Name)
+	}
 }
 
 func note(into map[netip.Addr]string, address, whose string) {

@@ -44,7 +44,7 @@ type registryFound struct {
 	masked      []registry.Client
 	podsSeen    int
 	requests    map[string][]v1alpha1.SightRequest // by node
-	cluster     registry.Cluster                   // without pods and services
+	cluster     registry.Cluster                   // what judges the answers: nodes and egress addresses
 	sideFinding []v1alpha1.RegistryFinding         // of servers
 }
 
@@ -173,6 +173,17 @@ func (f *registryFound) connections(cluster registry.Cluster, asked []registry.S
 		f.clients = append(f.clients, v1alpha1.RegistryConnections{
 			Server: c.Server, Address: c.Address.String(), Who: c.Who(), Connections: int32(c.Connections), Limit: int32(c.Limit),
 		})
+	}
+}
+
+// keep keeps of a cluster what the answers of agents are judged by, if they are asked.
+func (f *registryFound) keep(cluster registry.Cluster) {
+	if len(f.requests) == 0 {
+		return
+	}
+	f.cluster.Egress = cluster.Egress
+	for _, n := range cluster.Nodes {
+		f.cluster.Nodes = append(f.cluster.Nodes, registry.Node{Name: n.Name, Addresses: n.Addresses, PodCIDRs: n.PodCIDRs})
 	}
 }
 

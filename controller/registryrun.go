@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -106,8 +107,7 @@ func (r *registryRuns) run(ctx context.Context, c *v1alpha1.RegistryCheck) *regi
 	found.providers(cluster, entries, registry.Judge(cluster, entries.Providers, answers), announces(where))
 	found.connections(cluster, asked, failed)
 	found.requests = requests(c, pods, way)
-	cluster.Pods, cluster.Services = nil, nil
-	found.cluster = cluster
+	found.keep(cluster)
 	return found
 }
 
@@ -203,7 +203,7 @@ func (r *registryRuns) access(ctx context.Context, s *v1alpha1.RegistryServers) 
 }
 
 // gather collects what is known of addresses, and the pods to look from.
-func (r *registryRuns) gather(ctx context.Context, from []v1alpha1.FromPod) (*agent.Whereabouts, []corev1.Pod, error) {
+func (r *registryRuns) gather(ctx context.Context, from []v1alpha1.FromPod) (*agent.Whereabouts, []lookout, error) {
 	var nodes corev1.NodeList
 	var services corev1.ServiceList
 	var states v1alpha1.NodeRoutingStateList
@@ -217,35 +217,49 @@ func (r *registryRuns) gather(ctx context.Context, from []v1alpha1.FromPod) (*ag
 	}
 	where := &agent.Whereabouts{
 		Nodes: nodes.Items, States: map[string]*v1alpha1.NodeRoutingState{}, Configurations: configurations.Items, Policies: policies.Items,
-		Datacenters: networks.Items, Pods: []corev1.Pod{}, Services: append([]corev1.Service{}, services.Items...),
+		Datacenters: networks.Items, Pods: map[netip.Addr]string{}, Services: append([]corev1.Service{}, services.Items...),
 	}
 	for i := range states.Items {
 		where.States[states.Items[i].Name] = &states.Items[i]
 	}
-	var chosen []corev1.Pod
+	var chosen []lookout
 	for page := ""; ; {
 		var pods corev1.PodList
 		if err := r.direct.List(ctx, &pods, client.Limit(podsPage), client.Continue(page)); err != nil {
 			return nil, nil, fmt.Errorf("list pods: %w", err)
 		}
 		for i := range pods.Items {
-			p := &pods.Items[i]
-			small := corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name},
-				Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork},
-				Status:     corev1.PodStatus{Phase: p.Status.Phase, PodIPs: p.Status.PodIPs},
-			}
-			where.Pods = append(where.Pods, small)
-			if p.Status.Phase == corev1.PodRunning && !p.Spec.HostNetwork && p.DeletionTimestamp == nil && len(p.Status.PodIPs) > 0 &&
-				slices.ContainsFunc(from, func(f v1alpha1.FromPod) bool { return selects(&f, p) }) {
-				small.Labels = p.Labels
-				chosen = append(chosen, small)
-			}
+			agent.NotePod(where.Pods, &pods.Items[i])
+			chosen = append(chosen, lookouts(from, &pods.Items[i])...)
 		}
 		if page = pods.Continue; page == "" {
 			return where, chosen, nil
 		}
 	}
+}
+
+// lookout is a pod that an entry of fromPods selects.
+type lookout struct {
+	entry     int
+	node, pod string
+	addresses []string
+}
+
+func lookouts(from []v1alpha1.FromPod, p *corev1.Pod) []lookout {
+	if p.Status.Phase != corev1.PodRunning || p.Spec.HostNetwork || p.DeletionTimestamp != nil || len(p.Status.PodIPs) == 0 {
+		return nil
+	}
+	var list []lookout
+	for i := range from {
+		if selects(&from[i], p) {
+			l := lookout{entry: i, node: p.Spec.NodeName, pod: p.Namespace + "/" + p.Name}
+			for _, ip := range p.Status.PodIPs {
+				l.addresses = append(l.addresses, ip.IP)
+			}
+			list = append(list, l)
+		}
+	}
+	return list
 }
 
 func selects(f *v1alpha1.FromPod, p *corev1.Pod) bool {
@@ -257,40 +271,33 @@ func selects(f *v1alpha1.FromPod, p *corev1.Pod) bool {
 }
 
 // requests are what is asked of agents, by node: of each selector one pod of a node.
-func requests(c *v1alpha1.RegistryCheck, pods []corev1.Pod, way *access) map[string][]v1alpha1.SightRequest {
+func requests(c *v1alpha1.RegistryCheck, pods []lookout, way *access) map[string][]v1alpha1.SightRequest {
 	byNode := map[string][]v1alpha1.SightRequest{}
 	z := c.Spec.Registry.ZooKeeper
 	if z == nil {
 		return byNode
 	}
-	slices.SortFunc(pods, func(a, b corev1.Pod) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	slices.SortFunc(pods, func(a, b lookout) int {
+		return cmp.Or(a.entry-b.entry, strings.Compare(a.pod, b.pod))
 	})
-	total := 0
-	taken := map[string]bool{} // pods
-	for i := range c.Spec.FromPods {
-		f := &c.Spec.FromPods[i]
-		served := map[string]bool{} // nodes
-		for j := range pods {
-			p := &pods[j]
-			name := p.Namespace + "/" + p.Name
-			if total == mostSights || served[p.Spec.NodeName] || taken[name] || !selects(f, p) {
-				continue
-			}
-			served[p.Spec.NodeName], taken[name] = true, true
-			total++
-			request := v1alpha1.SightRequest{
-				Check: c.Name, Pod: name, Servers: z.Servers, AdminPort: int32(adminPort(z)), CA: way.ca,
-				Timeout: metav1.Duration{Duration: timeout(c)}, Interval: metav1.Duration{Duration: registryInterval(c)},
-			}
-			if z.TLS != nil {
-				request.TLS, request.ServerName = true, z.TLS.ServerName
-			}
-			for _, ip := range p.Status.PodIPs {
-				request.Addresses = append(request.Addresses, ip.IP)
-			}
-			byNode[p.Spec.NodeName] = append(byNode[p.Spec.NodeName], request)
+	type turn struct {
+		entry int
+		node  string
+	}
+	served, taken := map[turn]bool{}, map[string]bool{}
+	for _, p := range pods {
+		if len(taken) == mostSights || served[turn{p.entry, p.node}] || taken[p.pod] {
+			continue
 		}
+		served[turn{p.entry, p.node}], taken[p.pod] = true, true
+		request := v1alpha1.SightRequest{
+			Check: c.Name, Pod: p.pod, Addresses: p.addresses, Servers: z.Servers, AdminPort: int32(adminPort(z)), CA: way.ca,
+			Timeout: metav1.Duration{Duration: timeout(c)}, Interval: metav1.Duration{Duration: registryInterval(c)},
+		}
+		if z.TLS != nil {
+			request.TLS, request.ServerName = true, z.TLS.ServerName
+		}
+		byNode[p.node] = append(byNode[p.node], request)
 	}
 	return byNode
 }

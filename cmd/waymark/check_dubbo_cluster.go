@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -208,7 +209,13 @@ func appended[T any](list []T, raw json.RawMessage) ([]T, error) {
 func (o *clusterObjects) registryCluster(now time.Time) registry.Cluster {
 	w := agent.Whereabouts{
 		Nodes: o.nodes, States: o.states, Configurations: o.configurations, Policies: o.policies, Datacenters: o.datacenters,
-		Pods: o.pods, Services: o.services,
+		Services: o.services,
+	}
+	if o.pods != nil {
+		w.Pods = map[netip.Addr]string{}
+	}
+	for i := range o.pods {
+		agent.NotePod(w.Pods, &o.pods[i])
 	}
 	return w.Cluster(now)
 }
