@@ -74,6 +74,7 @@ func Diff(want []Route, have []Static, within []netip.Prefix) Difference {
 		}
 		c.unwanted(h)
 	}
+	c.dropRivals()
 	for _, w := range c.missing {
 		if !near[placeOf(w)] {
 			c.Add = append(c.Add, w)
@@ -207,6 +208,23 @@ func (c *comparison) nearMiss(slips *slips, h Static) (Change, bool) {
 		change.Leave = outside
 	}
 	return change, true
+}
+
+// dropRivals takes those for no slips of a missing route that lead to another node than it, where one leads to its own.
+func (c *comparison) dropRivals() {
+	claimed := map[place]bool{}
+	for _, change := range c.NearMiss {
+		if change.Have.NextHop == change.Want.NextHop {
+			claimed[placeOf(change.Want)] = true
+		}
+	}
+	c.NearMiss = slices.DeleteFunc(c.NearMiss, func(change Change) bool {
+		rival := claimed[placeOf(change.Want)] && change.Have.NextHop != change.Want.NextHop
+		if rival {
+			c.unwanted(change.Have)
+		}
+		return rival
+	})
 }
 
 // unwanted judges a static route to a prefix that nobody wants.

@@ -72,6 +72,11 @@ func TestDiff(t *testing.T) {
 		"no ranges":         {with(right, static("10.131.14.0/24", "10.132.2.77")), "", []string{"right 6 foreign 1"}},
 		"another VRF":       {with(right, Static{Route: Route{VRF: "red", Prefix: netip.MustParsePrefix("10.131.77.0/24")}}), "10.131.0.0/16", []string{"right 6 foreign 1"}},
 
+		"a slip, and one of a node that is gone": {
+			with(without(ten), static("10.131.101.0/24", "10.132.2.22"), static("10.131.11.0/24", "10.132.2.24")), "10.131.0.0/16",
+			[]string{"near 10.131.101.0/24 10.132.2.22 for 10.131.10.0/24: 101 in place of 10: one digit too many", "remove 10.131.11.0/24 10.132.2.24", "right 5 foreign 0"},
+		},
+
 		// Of the story: 10.131.101.0/24 was written, 10.131.10.0/24 was meant.
 		"the story":                      {with(without(ten), static("10.131.101.0/24", "10.132.2.22")), "10.131.0.0/16", []string{"near 10.131.101.0/24 10.132.2.22 for 10.131.10.0/24: 101 in place of 10: one digit too many", "right 5 foreign 0"}},
 		"the story, outside the ranges":  {with(without(ten), static("10.131.101.0/24", "10.132.2.22")), "10.131.0.0/18", []string{"near 10.131.101.0/24 10.132.2.22 for 10.131.10.0/24: 101 in place of 10: one digit too many [outside]", "right 5 foreign 0"}},
