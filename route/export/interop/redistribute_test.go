@@ -246,4 +246,3 @@ protocol bgp { local fd00:255::N as 6451N; neighbor fd00:255::O as 6451O; connec
 		})
 	}
 }
-

@@ -117,4 +117,3 @@ func TestTables(t *testing.T) {
 		}
 	})
 }
-
