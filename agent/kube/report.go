@@ -129,6 +129,10 @@ func kind(r v1alpha1.NodeRoutingStateStatus) v1alpha1.NodeRoutingStateStatus {
 	for i, e := range k.Egress {
 		k.Egress[i] = v1alpha1.EgressState{Address: e.Address, VNI: e.VNI, Term: e.Term, Owner: e.Owner}
 	}
+	k.Sights = slices.Clone(k.Sights)
+	for i := range k.Sights {
+		k.Sights[i].Time = metav1.Time{}
+	}
 	k.LearnedCount, k.Repairs, k.Gate.Message = 0, nil, ""
 	if k.Drain != nil {
 		k.Drain = &v1alpha1.DrainStatus{Phase: k.Drain.Phase}

@@ -72,11 +72,15 @@ func TestReport(t *testing.T) {
 		status.status.Problems = append(status.status.Problems, agent.Problem{Object: fmt.Sprintf("BGPPeer/x%d", i), Reason: "Invalid", Message: "m"},
 			agent.Problem{Where: apiServer, Reason: "Unreachable", Message: "of this machine"})
 	}
+	looked := metav1.Now()
+	sights := func() []v1alpha1.SightReport {
+		return []v1alpha1.SightReport{{Check: "shop", Pod: "shop/cart-0", Server: "192.0.2.1:2181", Seen: "10.244.1.7", Time: looked}}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = (&Reporter{Source: r.Source, Status: status.get}).Run(ctx)
+		_ = (&Reporter{Source: r.Source, Status: status.get, Sights: sights}).Run(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 
@@ -102,7 +106,8 @@ func TestReport(t *testing.T) {
 	}
 	created := func() {
 		t.Helper()
-		k.Apply(t, "apiVersion: waymark.io/v1alpha1\nkind: NodeRoutingState\nmetadata: {name: node-1}\nspec: {podCIDRs: [{prefix: 10.244.1.0/24}]}\n")
+		k.Apply(t, "apiVersion: waymark.io/v1alpha1\nkind: NodeRoutingState\nmetadata: {name: node-1}\nspec: {podCIDRs: [{prefix: 10.244.1.0/24}], "+
+			"sights: [{check: shop, pod: shop/cart-0, addresses: [10.244.1.7], servers: ['192.0.2.1:2181'], timeout: 3s, interval: 5m}]}\n")
 	}
 
 	created()
@@ -119,6 +124,8 @@ func TestReport(t *testing.T) {
 			return errors.New("policies and repairs")
 		case len(s.Problems) != 50 || s.Problems[1].Object != "BGPPeer/x1":
 			return fmt.Errorf("%d problems", len(s.Problems))
+		case len(s.Sights) != 1 || s.Sights[0].Seen != "10.244.1.7":
+			return fmt.Errorf("sights %+v", s.Sights)
 		}
 		return nil
 	})

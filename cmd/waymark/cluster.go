@@ -44,6 +44,7 @@ type cluster struct {
 	datacenters    []v1alpha1.DatacenterNetwork
 	roles          []v1alpha1.NodeRole
 	exports        []v1alpha1.StaticRouteExport
+	registries     []v1alpha1.RegistryCheck
 }
 
 func (c *cluster) node(name string) (*corev1.Node, error) {
@@ -97,13 +98,14 @@ func (r *reader) cluster(ctx context.Context) (*cluster, error) {
 		datacenters    v1alpha1.DatacenterNetworkList
 		roles          v1alpha1.NodeRoleList
 		exports        v1alpha1.StaticRouteExportList
+		registries     v1alpha1.RegistryCheckList
 	)
 	for _, kind := range []struct {
 		resource string
 		into     runtime.Object
 	}{
 		{"bgpconfigurations", &configurations}, {"bgppeers", &peers}, {"egresspolicies", &policies}, {"addresspools", &pools},
-		{"datacenternetworks", &datacenters}, {"noderoles", &roles}, {"staticrouteexports", &exports}, {"noderoutingstates", &states},
+		{"datacenternetworks", &datacenters}, {"noderoles", &roles}, {"staticrouteexports", &exports}, {"registrychecks", &registries}, {"noderoutingstates", &states},
 	} {
 		err := r.own.Get().Resource(kind.resource).Do(ctx).Into(kind.into)
 		switch {
@@ -118,7 +120,7 @@ func (r *reader) cluster(ctx context.Context) (*cluster, error) {
 	}
 	c := &cluster{
 		nodes: nodes.Items, states: map[string]*v1alpha1.NodeRoutingState{}, configurations: configurations.Items, peers: peers.Items,
-		policies: policies.Items, pools: pools.Items, datacenters: datacenters.Items, roles: roles.Items, exports: exports.Items,
+		policies: policies.Items, pools: pools.Items, datacenters: datacenters.Items, roles: roles.Items, exports: exports.Items, registries: registries.Items,
 	}
 	for i := range states.Items {
 		c.states[states.Items[i].Name] = &states.Items[i]

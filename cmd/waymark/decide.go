@@ -40,7 +40,7 @@ func (c *cluster) snapshot(node *corev1.Node, verdicts []v1alpha1.PrefixVerdict,
 func (c *cluster) whole() agent.Snapshot {
 	return agent.Snapshot{
 		Synced: true, Nodes: c.nodes, Configurations: c.configurations, Peers: c.peers, Policies: c.policies, Pools: c.pools,
-		Datacenters: c.datacenters, Roles: c.roles, Exports: c.exports,
+		Datacenters: c.datacenters, Roles: c.roles, Exports: c.exports, Registries: c.registries,
 	}
 }
 

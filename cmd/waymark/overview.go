@@ -168,6 +168,9 @@ func (c *cluster) invalid() []v1alpha1.ProblemStatus {
 	for i := range c.exports {
 		add("StaticRouteExport", c.exports[i].Name, &c.exports[i].Status.ObjectStatus)
 	}
+	for i := range c.registries {
+		add("RegistryCheck", c.registries[i].Name, &c.registries[i].Status.ObjectStatus)
+	}
 	return found
 }
 

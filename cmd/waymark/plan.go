@@ -130,6 +130,7 @@ func (c *cluster) with(s agent.Snapshot) *cluster {
 	then.datacenters = overlay(c.datacenters, s.Datacenters, replace)
 	then.roles = overlay(c.roles, s.Roles, replace)
 	then.exports = overlay(c.exports, s.Exports, replace)
+	then.registries = overlay(c.registries, s.Registries, replace)
 	then.nodes = overlay(c.nodes, s.Nodes, merge)
 	return &then
 }
