@@ -83,6 +83,11 @@ func TestControllerInItsPod(t *testing.T) {
 {apiVersion: waymark.io/v1alpha1, kind: EgressPolicy, metadata: {name: all}, spec: {source: Pod}}
 ---
 {apiVersion: waymark.io/v1alpha1, kind: NodeRole, metadata: {name: egress}, spec: {label: {key: cluster.k8s/egress}, nodeSelector: {}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: waymark-registry, namespace: waymark-system}, stringData: {auth: "shop:sesame"}}
+---
+{apiVersion: waymark.io/v1alpha1, kind: RegistryCheck, metadata: {name: shop}, spec: {egressPolicy: all, registry: {zookeeper: {servers: ["127.0.0.1:9"],
+  authSecret: {namespace: waymark-system, name: waymark-registry, key: auth}}}}}
 `)
 	do := kubectl(t, k)
 	do("patch", "node", "node-1", "--subresource", "status", "-p", `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`)
@@ -104,8 +109,14 @@ func TestControllerInItsPod(t *testing.T) {
 	const valid = `jsonpath={.status.conditions[?(@.type=="Valid")].status}`
 	want("10.244.1.0/24", "nrs", "node-1", "-o", "jsonpath={.spec.podCIDRs[0].prefix}")
 	want("enabled", "node", "node-1", "-o", `jsonpath={.metadata.labels.cluster\.k8s/egress}`)
-	for _, object := range []string{"bgpconf/default", "bgppeer/router", "egp/all", "noderole/egress"} {
+	for _, object := range []string{"bgpconf/default", "bgppeer/router", "egp/all", "noderole/egress", "rck/shop"} {
 		want("True", object, "-o", valid)
+	}
+	// It has the Secret and the pods, and reaches no registry.
+	want("NotRead", "rck/shop", "-o", `jsonpath={.status.conditions[?(@.type=="Reachable")].reason}`)
+	want("NotAsked", "egp/all", "-o", `jsonpath={.status.conditions[?(@.type=="Proven")].reason}`)
+	if out, err := k.Kubectl("get", "rck/shop", "-o", "yaml"); err != nil || !strings.Contains(out, "connection refused") || strings.Contains(out, "forbidden") {
+		t.Errorf("the check says %s %v", out, err)
 	}
 	// A policy that can never apply, a wrong one, an Event of it.
 	k.Apply(t, `{apiVersion: waymark.io/v1alpha1, kind: EgressPolicy, metadata: {name: never}, spec: {source: Node, priority: 2000}}`)

@@ -64,6 +64,7 @@ func TestEveryDefinitionIsInstalled(t *testing.T) {
 func TestHelmValues(t *testing.T) {
 	objects := helm(t, "--set", "image.repository=registry.example.com/waymark,image.tag=v9,imagePullSecrets[0].name=registry",
 		"--set", "bgp.passwordSecrets[0].name=rr1,bgp.passwordSecrets[1].name=rr2,bgp.passwordSecrets[2].name=tor,bgp.passwordSecrets[2].namespace=network",
+		"--set", "registries.secrets[0].name=zk,registries.secrets[0].namespace=shop,agent.enterPods=true",
 		"--set", "bfd.enabled=false,crds.install=false,controller.replicas=3,agent.extraArgs[0]=--gobgp-writable",
 		"--set", "metrics.expose=true,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=prometheus")
 	field := func(name string, path ...string) any {
@@ -92,6 +93,11 @@ func TestHelmValues(t *testing.T) {
 		{field("Role/waymark-system/waymark-agent-passwords", "rules", "resourceNames"), []any{"rr1", "rr2"}},
 		{field("Role/network/waymark-agent-passwords", "rules", "resourceNames"), []any{"tor"}},
 		{field("RoleBinding/network/waymark-agent-passwords", "subjects", "namespace"), namespace},
+		{field("Role/shop/waymark-controller-registries", "rules", "resourceNames"), []any{"zk"}},
+		{field("RoleBinding/shop/waymark-controller-registries", "subjects", "namespace"), namespace},
+		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "containers", "securityContext", "capabilities", "add"),
+			[]any{"NET_ADMIN", "NET_RAW", "NET_BIND_SERVICE", "SYS_ADMIN"}},
+		{field("DaemonSet/waymark-system/waymark-agent", "spec", "template", "spec", "volumes", "hostPath", "path"), "/run/netns"},
 		{field("ServiceMonitor/waymark-system/waymark", "metadata", "labels", "release"), "prometheus"},
 		{field("Service/waymark-system/waymark-agent", "spec", "ports", "port"), int64(9470)},
 	} {
