@@ -82,10 +82,7 @@ func (x *exporting) compare(running *runningText, sources *exportSources) []noti
 		return unknown(err.Error())
 	}
 	have = slices.DeleteFunc(have, func(s export.Static) bool { return s.Gateway != "" && s.Gateway != e.Spec.Gateway })
-	d, err := x.difference(have, agent.StaticRanges(nil, sources.nodes, sources.networks, sources.pools, x.plain))
-	if err != nil {
-		return unknown(err.Error())
-	}
+	d := export.Diff(x.routes, have, agent.StaticRanges(nil, sources.nodes, sources.networks, sources.pools, x.plain))
 	x.diff = fixes(x.format, d)
 	for _, u := range unread {
 		x.diff += fmt.Sprintf("line %d is not read, %s: %s\n", u.Line, u.Reason, u.Text)
@@ -104,19 +101,6 @@ func (x *exporting) compare(running *runningText, sources *exportSources) []noti
 	return say(e, v1alpha1.ConditionInStep, metav1.ConditionTrue, "InStep", "")
 }
 
-// difference compares the routes with those that a router has, which leaves out a preference that is its default.
-func (x *exporting) difference(have []export.Static, within []netip.Prefix) (export.Difference, error) {
-	want := slices.Clone(x.routes)
-	read, err := export.AsRead(x.format, want)
-	if err != nil {
-		return export.Difference{}, err
-	}
-	for i := range want {
-		want[i].Preference = read[i].Preference
-	}
-	return export.Diff(want, have, within), nil
-}
-
 // since compares the routes with the commands that were published before, and says what has changed.
 func (x *exporting) since(before string) (string, error) {
 	have, _, err := export.Parse(x.format, before)
@@ -127,10 +111,7 @@ func (x *exporting) since(before string) (string, error) {
 	for _, h := range have {
 		within = append(within, h.Prefix)
 	}
-	d, err := x.difference(have, within)
-	if err != nil {
-		return "", err
-	}
+	d := export.Diff(x.routes, have, within)
 	x.diff = fixes(x.format, d)
 	return summarize(d, "new", "like one before", "changed", "overlapping", "gone"), nil
 }

@@ -162,7 +162,7 @@ func (v *Verdict) doubt(reason Reason, format string, args ...any) {
 	v.Findings = append(v.Findings, Finding{Reason: reason, Message: fmt.Sprintf(format, args...), Doubt: true})
 }
 
-// size says for how many nodes and years there is room, and returns the length of a prefix that has the right size.
+// size says for how many nodes and years there is room, and returns the length of a prefix that has the right size; 0: no prefix has.
 func (p Plan) size(v *Verdict) (length int) {
 	length = v.Prefix.Bits()
 	if v.PerNode >= length {
@@ -170,8 +170,8 @@ func (p Plan) size(v *Verdict) (length int) {
 	}
 	switch {
 	case v.Capacity < uint64(p.Nodes):
-		length = v.PerNode - bits.Len(uint(p.Nodes-1))
-		v.find(TooSmall, "has room for %d nodes with a /%d each, %d are planned: that needs a /%d", v.Capacity, v.PerNode, p.Nodes, length)
+		length = max(0, v.PerNode-bits.Len(uint(p.Nodes-1)))
+		v.find(TooSmall, "has room for %d nodes with a /%d each, %d are planned%s", v.Capacity, v.PerNode, p.Nodes, needs(length))
 	case p.Growth > 0:
 		v.Years = math.Log(float64(v.Capacity)/float64(p.Nodes)) / math.Log1p(p.Growth)
 	}
@@ -182,13 +182,26 @@ func (p Plan) size(v *Verdict) (length int) {
 	case large:
 		v.doubt(TooLarge, "kubeadm refuses more than %d bits between a range and a node's /%d; kube-controller-manager takes it", maxDifference, v.PerNode)
 	}
-	if ipv6 {
-		length = max(length, v.PerNode-maxDifference)
+	switch least := v.PerNode - maxDifference; {
+	case !ipv6 || length >= least:
+	case p.Nodes <= 1<<maxDifference:
+		length = least
+	default:
+		v.find(TooLarge, "kube-controller-manager gives no IPv6 range more than %d nodes", 1<<maxDifference)
+		length = 0
 	}
 	if pods := 1<<min(v.Prefix.Addr().BitLen()-v.PerNode, 30) - 2; pods < maxPods {
 		v.doubt(SmallSubnet, "a node's /%d has addresses for %d pods; a kubelet runs up to %d unless --max-pods says less", v.PerNode, max(pods, 0), maxPods)
 	}
 	return length
+}
+
+// needs is the end of a message on a range that is too small.
+func needs(length int) string {
+	if length == 0 {
+		return ": there is no range so large"
+	}
+	return fmt.Sprintf(": that needs a /%d", length)
 }
 
 // use finds whose the addresses are.

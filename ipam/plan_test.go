@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"fmt"
+	"math"
 	"math/rand"
 	"net/netip"
 	"slices"
@@ -71,7 +72,11 @@ fc00:1::/48 65536 nodes SpecialUse?
 		"of carriers": {Plan{Cluster: []Range{{pfx("100.64.0.0/16")[0], 24}}, Nodes: 1, Used: used("R 100.64.3.0/24")}, `
 100.64.0.0/16 256 nodes SpecialUse? Overlap -> 100.65.0.0/16 100.66.0.0/16 100.67.0.0/16`},
 		"too many for IPv6": {Plan{Cluster: []Range{{pfx("fd00:1::/52")[0], 64}}, Nodes: 70000}, `
+fd00:1::/52 4096 nodes TooSmall TooLarge`},
+		"too many for a longer IPv6 range": {Plan{Cluster: []Range{{pfx("fd00:1::/52")[0], 64}}, Nodes: 65536}, `
 fd00:1::/52 4096 nodes TooSmall -> fd00:1::/48 fd00:0:ffff::/48 fd00:1:1::/48`},
+		"too many for the family": {Plan{Cluster: []Range{{pfx("10.131.0.0/16")[0], 24}}, Nodes: math.MaxInt}, `
+10.131.0.0/16 256 nodes TooSmall`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			verdicts, err := tt.plan.Check()

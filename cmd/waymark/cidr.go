@@ -260,7 +260,7 @@ func (r *cidrRange) print(w io.Writer) {
 	case len(r.Proposals) > 0:
 		fmt.Fprintf(w, "  would do: %s\n", names(texts(r.Proposals)))
 	case !r.Fits:
-		fmt.Fprintln(w, "  no private range of the size is free")
+		fmt.Fprintln(w, "  no private range of the right size is free")
 	}
 }
 

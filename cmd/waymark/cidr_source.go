@@ -58,6 +58,9 @@ func (o *cidrOptions) source(ctx context.Context, stdin io.Reader, from *access,
 	if err != nil {
 		return s, nil, fmt.Errorf("read the datacenter's networks: %w", err)
 	}
+	if err := isText(text, s.Source); err != nil {
+		return s, nil, err
+	}
 	var claims []ipam.Claim
 	if manifest.Match(text) {
 		claims, err = s.manifests(map[string][]byte{s.Source: text})

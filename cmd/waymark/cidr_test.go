@@ -82,7 +82,7 @@ RANGE       FOR   ROOM                            FULL AT 0% A YEAR  VERDICT
 
 10.0.0.0/8 for pods:
   ! has room for 65536 nodes with a /24 each, 70000 are planned: that needs a /7
-  no private range of the size is free
+  no private range of the right size is free
 
 Nothing is known of the datacenter's networks: name them by --datacenter.`, "found"},
 		"no options":    {"", "", "", "--cluster and --nodes are missing"},
@@ -93,6 +93,7 @@ Nothing is known of the datacenter's networks: name them by --datacenter.`, "fou
 		"many lengths":  {"", "--cluster 10.131.0.0/16 --nodes 1 --per-node 24,64", "", "--per-node has 2 lengths for 1 CIDRs"},
 		"no growth":     {"", "--cluster 10.131.0.0/16 --nodes 1 --growth x", "", "--growth x: want a percentage"},
 		"no file":       {"", "--cluster 10.131.0.0/16 --nodes 1 --datacenter " + dir + "/none", "", "no such file"},
+		"UTF-16":        {"1\x000\x00.\x00", "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "stdin is no text, or in UTF-16, as PowerShell writes it: save it as UTF-8"},
 		"nothing in it": {"hello\n", "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "stdin has no route in it"},
 		"bad manifest":  {strings.Replace(datacenter, "10.132.0.0/16", "10.132.0.0/33", 1), "--cluster 10.131.0.0/16 --nodes 1 --datacenter -", "", "the manifests are not good"},
 		"a manifest of JSON": {`{"apiVersion":"waymark.io/v1alpha1","kind":"DatacenterNetwork","metadata":{"name":"default"},"spec":{"cidrs":["10.132.0.0/16"]}}`,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -160,18 +161,25 @@ func readRunning(stdin io.Reader, path, name string) (string, error) {
 	} else {
 		data, err = os.ReadFile(path)
 	}
-	text := string(data)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", fmt.Errorf("read what the router has: %w", err)
-	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"):
-		return "", fmt.Errorf("%s is in UTF-16, as PowerShell writes it: save it as UTF-8", name)
 	}
-	text = strings.TrimPrefix(text, "\xef\xbb\xbf")
+	if err := isText(data, name); err != nil {
+		return "", err
+	}
+	text := strings.TrimPrefix(string(data), "\xef\xbb\xbf")
 	if strings.TrimSpace(text) == "" {
 		return "", fmt.Errorf("%s is empty, which says nothing: of a router without static routes give the whole configuration", name)
 	}
 	return pager.ReplaceAllString(strings.ReplaceAll(text, "\r\n", "\n"), ""), nil
+}
+
+// isText refuses what no router shows: with zero bytes it would be read as a text in which there is no route.
+func isText(data []byte, name string) error {
+	if bytes.IndexByte(data, 0) >= 0 || bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return fmt.Errorf("%s is no text, or in UTF-16, as PowerShell writes it: save it as UTF-8", name)
+	}
+	return nil
 }
 
 // read reads the router's text, and says so when it is another router's.
@@ -207,13 +215,6 @@ func (r *diffReport) read(text, name string) error {
 func (r *diffReport) compare(want []export.Route, within []netip.Prefix) error {
 	if _, err := export.Render(r.Format, want); err != nil { // an option that the dialect has not
 		return fmt.Errorf("gateway %s: %w", r.Gateway, err)
-	}
-	read, err := export.AsRead(r.Format, want)
-	if err != nil {
-		return err
-	}
-	for i := range want {
-		want[i].Preference = read[i].Preference
 	}
 	r.have = slices.DeleteFunc(r.have, func(h export.Static) bool { return h.Gateway != "" && h.Gateway != r.Gateway })
 	r.want, r.difference = want, export.Diff(want, r.have, within)

@@ -140,6 +140,11 @@ func (c *comparison) wanted(w Route, have []Static) {
 // does says that a static route is the wanted one as far as that is asked for.
 func (s *Static) does(w Route) bool { return s.NextHop == w.NextHop && s.lacks(w) == "" }
 
+// prefers says that a static route has the preference of a wanted one, by its number or as the dialect's default.
+func (s *Static) prefers(w Route) bool {
+	return cmp.Or(s.Preference, s.normal) == cmp.Or(w.Preference, s.normal)
+}
+
 // leaves says that a word of a next hop leads into another VRF.
 func leaves(word string) bool {
 	return slices.Contains([]string{"vrf", "nexthop-vrf", "egress-vrf", "vpn-instance", "global", "public"}, word) || strings.HasPrefix(word, "@")
@@ -150,7 +155,7 @@ func (s *Static) lacks(w Route) string {
 	switch {
 	case slices.ContainsFunc(strings.Fields(s.Via), leaves):
 		return "its next hop is in another VRF: " + s.Via
-	case w.Preference != 0 && s.Preference != w.Preference:
+	case !s.prefers(w) && w.Preference != 0:
 		return fmt.Sprintf("preference %d is asked for", w.Preference)
 	case w.Tag != 0 && s.Tag != w.Tag:
 		return fmt.Sprintf("tag %d is asked for", w.Tag)

@@ -101,7 +101,7 @@ func (f *fixing) plan(wrong []Change) exchange {
 	// In these two dialects there is one route to a prefix with a preference, unless somebody asked for several next hops.
 	linux, openbsd := f.dialect == "linux", f.dialect == "openbsd"
 	inPlace := func(c Change) bool {
-		return c.Have.Preference == c.Want.Preference && (linux || openbsd && !c.Beside)
+		return c.Have.prefers(c.Want) && (linux || openbsd && !c.Beside)
 	}
 	last := map[place]int{}
 	for i, c := range wrong {

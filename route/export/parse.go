@@ -16,6 +16,8 @@ type Static struct {
 	Via  string `json:"via,omitempty"` // interface, other VRF or discard word as the configuration writes it; "": none
 	Line int    `json:"line"`          // the first line that made it, from 1
 	Text string `json:"text"`          // that line, trimmed; with RouterOS those that it goes on in too
+
+	normal int64 // the dialect's default of the preference
 }
 
 // Unread is a line that seems to be a static route and could not be read.
@@ -41,8 +43,10 @@ func Parse(dialect, text string) (found []Static, unread []Unread, err error) {
 		return nil, nil, fmt.Errorf("read static routes of %s: %w", dialect, err)
 	}
 	for i := range r.found {
-		if r.found[i].Preference == d.normal(&r.found[i].Route) {
-			r.found[i].Preference = 0
+		s := &r.found[i]
+		s.normal = d.normal(&s.Route)
+		if s.Preference == s.normal {
+			s.Preference = 0
 		}
 	}
 	slices.SortStableFunc(r.unread, func(a, b Unread) int { return a.Line - b.Line })
