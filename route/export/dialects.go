@@ -20,7 +20,8 @@ type dialect struct {
 	source   bool // BFD must be told the router's own address
 	track    int  // the greatest number of a track object; 0: it has none
 	vrf      func(string) error
-	declares bool // the text is no list of commands but the whole
+	main     []string // words for the table of what is in no VRF
+	declares bool     // the text is no list of commands but the whole
 	write    func(b *strings.Builder, routes []Route)
 	read     func(*reading) error
 	undo     func(*removal)
@@ -38,18 +39,18 @@ const (
 // dialects, each with the limits that its vendor's command reference states.
 var dialects = []dialect{
 	{name: "cisco-ios", comment: "!", names: 50, most: 255, tag: true, track: 1000, vrf: vrfName, write: each(ciscoIOS), read: ciscoIOSLines.read, undo: ciscoIOSLines.undo, default4: 1},
-	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, write: ciscoIOSXR, read: readXR, undo: eachUndo(undoXR), default4: 1},
-	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, write: ciscoNXOS, read: ciscoNXOSLines.read, undo: ciscoNXOSLines.undo, default4: 1},
-	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(aristaEOS), read: aristaEOSLines.read, undo: aristaEOSLines.undo, default4: 1},
+	{name: "cisco-iosxr", comment: "!", names: 30, most: 254, tag: true, bfd: true, vrf: vrfName, main: []string{"default"}, write: ciscoIOSXR, read: readXR, undo: eachUndo(undoXR), default4: 1},
+	{name: "cisco-nxos", comment: "!", names: 50, most: 255, tag: true, track: 512, vrf: vrfName, main: []string{"default"}, write: ciscoNXOS, read: ciscoNXOSLines.read, undo: ciscoNXOSLines.undo, default4: 1},
+	{name: "arista-eos", comment: "!", names: 100, most: 255, tag: true, bfd: true, vrf: vrfName, main: []string{"default"}, write: each(aristaEOS), read: aristaEOSLines.read, undo: aristaEOSLines.undo, default4: 1},
 	{name: "huawei-vrp", comment: "#", names: 80, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(huaweiVRP), read: huaweiVRPLines.read, undo: huaweiVRPLines.undo, default4: 60},
 	{name: "h3c-comware", comment: "#", names: 60, most: 255, tag: true, bfd: true, source: true, track: 1024, vrf: vrfName, write: each(h3cComware), read: h3cComwareLines.read, undo: h3cComwareLines.undo, default4: 60},
-	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, write: each(junos), read: readJunos, undo: eachUndo(undoJunos), default4: 5},
-	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(mikrotik), read: readMikrotik, undo: eachUndo(undoMikrotik), default4: 1},
-	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, write: each(vyos), read: readVyOS, undo: eachUndo(undoVyOS), default4: 1},
-	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, write: each(frr), read: frrLines.read, undo: frrLines.undo, default4: 1},
-	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, write: bird, read: readBIRD, default4: 200},
-	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: vrfName, write: each(linux), read: readLinux, undo: eachUndo(undoLinux), default6: 1024},
-	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, write: each(openbsd), read: readOpenBSD, undo: eachUndo(undoOpenBSD), default4: 8},
+	{name: "juniper-junos", comment: "#", names: anyName, most: anyNumber, tag: true, bfd: true, vrf: vrfName, main: []string{"default", "master"}, write: each(junos), read: readJunos, undo: eachUndo(undoJunos), default4: 5},
+	{name: "mikrotik", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, main: []string{"main"}, write: each(mikrotik), read: readMikrotik, undo: eachUndo(undoMikrotik), default4: 1},
+	{name: "vyos", comment: "#", names: 250, most: 255, bfd: true, vrf: vrfName, main: []string{"default"}, write: each(vyos), read: readVyOS, undo: eachUndo(undoVyOS), default4: 1},
+	{name: "frr", comment: "!", names: anyName, most: 255, tag: true, bfd: true, vrf: vrfName, main: []string{"default"}, write: each(frr), read: frrLines.read, undo: frrLines.undo, default4: 1},
+	{name: "bird", comment: "#", names: anyName, most: 65535, tag: true, bfd: true, vrf: vrfName, declares: true, main: []string{"default"}, write: bird, read: readBIRD, default4: 200},
+	{name: "linux", comment: "#", names: anyName, most: anyNumber, vrf: linuxVRF, main: []string{"main", "254", "local", "255"}, write: each(linux), read: readLinux, undo: eachUndo(undoLinux), default6: 1024},
+	{name: "openbsd", comment: "#", names: 31, most: 63, vrf: rtable, main: []string{"0"}, write: each(openbsd), read: readOpenBSD, undo: eachUndo(undoOpenBSD), default4: 8},
 	{name: "json", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asJSON, read: readJSON, data: true},
 	{name: "csv", names: anyName, most: anyNumber, tag: true, bfd: true, track: 65535, vrf: vrfName, declares: true, write: asCSV, read: readCSV, data: true},
 }
@@ -92,6 +93,8 @@ func (d *dialect) check(r *Route) error {
 		return fmt.Errorf("track %d is not in 1..%d", r.Track, d.track)
 	case r.Track != 0 && r.BFD:
 		return errors.New("a route depends on BFD or on a track object, not on both")
+	case slices.Contains(d.main, r.VRF):
+		return fmt.Errorf("VRF %s: that is the main table there, in which routes without a VRF are", r.VRF)
 	case r.VRF != "":
 		return d.vrf(r.VRF)
 	}
@@ -104,6 +107,17 @@ func vrfName(name string) error {
 		return fmt.Errorf("VRF %q: at most 31 letters, digits and . _ -, letters and digits first", name)
 	}
 	return nil
+}
+
+// linuxVRF wants a routing table, or the name of a VRF device, which has at most 15 characters.
+func linuxVRF(name string) error {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil && n > 0 && strconv.FormatUint(n, 10) == name {
+		return nil
+	}
+	if len(name) > 15 || strings.Trim(name, "0123456789") == "" {
+		return fmt.Errorf("VRF %q: there it is the number of a routing table, or the name of a device, which has at most 15 characters", name)
+	}
+	return vrfName(name)
 }
 
 // rtable wants a routing table of OpenBSD (route(8), option -T).

@@ -210,6 +210,10 @@ func TestRefusals(t *testing.T) {
 		"both":         {"json", func(r *Route) { r.BFD, r.Track = true, 1 }, "not on both"},
 		"vrf":          {"cisco-ios", func(r *Route) { r.VRF = "a b" }, `VRF "a b": at most 31 letters`},
 		"vrf's length": {"cisco-ios", func(r *Route) { r.VRF = strings.Repeat("a", 32) }, "at most 31 letters"},
+		"main table":   {"frr", func(r *Route) { r.VRF = "default" }, "VRF default: that is the main table there"},
+		"by number":    {"linux", func(r *Route) { r.VRF = "254" }, "VRF 254: that is the main table there"},
+		"a device":     {"linux", func(r *Route) { r.VRF = "production-west1" }, "at most 15 characters"},
+		"no table":     {"linux", func(r *Route) { r.VRF = "4294967296" }, "the number of a routing table"},
 		"rtable":       {"openbsd", func(r *Route) { r.VRF = "256" }, "a number in 0..255"},
 	} {
 		t.Run(name, func(t *testing.T) {
