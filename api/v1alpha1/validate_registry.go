@@ -50,12 +50,12 @@ func (c *RegistryCheck) Validate() field.ErrorList {
 	if s.EgressPolicy != "" {
 		errs = append(errs, checkName(spec.Child("egressPolicy"), s.EgressPolicy, validation.IsDNS1123Subdomain)...)
 	}
-	if s.Registry.ZooKeeper == nil {
-		for name, set := range map[string]bool{"fromPods": len(s.FromPods) > 0, "egressPolicy": s.EgressPolicy != ""} {
-			if set {
-				errs = append(errs, field.Forbidden(spec.Child(name), "goes with registry.zookeeper only: Nacos does not say as whom it sees a client"))
-			}
-		}
+	const only = "goes with registry.zookeeper only: Nacos does not say as whom it sees a client"
+	if s.Registry.Nacos != nil && len(s.FromPods) > 0 {
+		errs = append(errs, field.Forbidden(spec.Child("fromPods"), only))
+	}
+	if s.Registry.Nacos != nil && s.EgressPolicy != "" {
+		errs = append(errs, field.Forbidden(spec.Child("egressPolicy"), only))
 	}
 	return errs
 }
@@ -77,9 +77,9 @@ func checkRegistry(at *field.Path, r *Registry) field.ErrorList {
 	}
 	at, n := at.Child("nacos"), r.Nacos
 	errs := checkServers(at, &n.RegistryServers)
-	for name, word := range map[string]string{"namespace": n.Namespace, "group": n.Group} {
-		if word != "" && !nacosWordForm.MatchString(word) {
-			errs = append(errs, field.Invalid(at.Child(name), word, "must be at most 128 letters, digits and . _ : -, letters and digits first"))
+	for _, word := range []struct{ name, value string }{{"namespace", n.Namespace}, {"group", n.Group}} {
+		if word.value != "" && !nacosWordForm.MatchString(word.value) {
+			errs = append(errs, field.Invalid(at.Child(word.name), word.value, "must be at most 128 letters, digits and . _ : -, letters and digits first"))
 		}
 	}
 	return errs
@@ -94,7 +94,9 @@ func checkServers(at *field.Path, s *RegistryServers) field.ErrorList {
 		host, port, err := net.SplitHostPort(server)
 		n, numeric := strconv.ParseUint(port, 10, 16)
 		named := registryDomain.MatchString(host) || net.ParseIP(host) != nil
-		if err != nil || numeric != nil || n == 0 || !named || strings.Contains(host, "%") {
+		if strings.Contains(server, "@") {
+			errs = append(errs, field.Forbidden(at.Child("servers").Index(i), "user and password belong into a Secret: see authSecret"))
+		} else if err != nil || numeric != nil || n == 0 || !named || strings.Contains(host, "%") {
 			errs = append(errs, field.Invalid(at.Child("servers").Index(i), server, "must be HOST:PORT, of IPv6 [ADDRESS]:PORT"))
 		} else if slices.Contains(s.Servers[:i], server) {
 			errs = append(errs, field.Duplicate(at.Child("servers").Index(i), server))
