@@ -77,6 +77,10 @@ func Explain(s *Session, dialect string) (Explanation, error) {
 		return e, nil
 	}
 	c := s.cause()
+	if c == nil && s.Error == "" {
+		e.Means = "Nothing has failed yet: the node has only begun, or waits for the router to begin. Ask again in some seconds; if it stays so, look into the router's log."
+		return e, nil
+	}
 	if c == nil {
 		e.Means = "That is none of the reasons that are known here. The router's log says more at the same time."
 		return e, nil

@@ -92,6 +92,10 @@ func TestExplainWithoutError(t *testing.T) {
 			t.Errorf("%s: %+v, %v", state, e, err)
 		}
 	}
+	s.State = "Active"
+	if e, _ := Explain(s, ""); !strings.Contains(e.Means, "Ask again") {
+		t.Errorf("just begun: %+v", e)
+	}
 	s.State = "OpenSent"
 	s.Wanted.MultihopTTL = 2
 	if e, _ := Explain(s, "frr"); !strings.Contains(e.Means, "multihop with a TTL of 2") || !strings.Contains(e.Lines, "ebgp-multihop 2") {

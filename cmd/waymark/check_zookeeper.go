@@ -43,7 +43,12 @@ or not the cluster could be asked.`,
 		Example: `  waymark check zookeeper 10.132.7.20:2181
   waymark check zookeeper 10.132.7.20 --from-pod shop/cart-0
   waymark check zookeeper zk.example.com --offline -o json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("which ZooKeeper? name a server, or several: HOST[:PORT]")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			names, err := serverNames(args)
 			if err != nil {

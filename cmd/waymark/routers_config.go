@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func routersConfigCommand() *cobra.Command {
 hops, graceful restart, address families, and filters. It is what the agents of the nodes expect from the same objects. A BGPPeer
 whose address comes from a Node annotation may be many routers: each has a part of the text.
 
-Formats: ` + wrap(neighbor.Dialects()) + `
+Formats: ` + strings.Join(neighbor.Dialects(), ", ") + `
 
 The router accepts the pod subnets of the nodes, egress addresses and those of pools, with their lengths, and nothing else. Where
 DatacenterNetwork spec.clusterCIDRs has the range that pod subnets are taken from, that is accepted, in the lengths that there
@@ -82,9 +83,9 @@ func (o *configOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.format, "format", "", "`format` to write; default: the dialect of the gateway of the DatacenterNetwork that has the router's address")
 	f.StringVar(&o.peer, "peer", "", "`name` of the one BGPPeer to write for; default: all")
-	f.StringVar(&o.neighbors, "neighbors", "each", "each: a neighbour for each node; range: any address of the nodes' networks")
+	f.StringVar(&o.neighbors, "neighbors", "each", "`which` neighbours to write: each: one for each node; range: any address of the nodes' networks")
 	f.StringArrayVar(&o.subnets, "subnet", nil, "`prefix` of a network of the nodes; may be repeated")
-	f.StringVar(&o.send, "send", "all", "what the router announces to nodes: all, or accepted: what they take")
+	f.StringVar(&o.send, "send", "all", "`what` the router announces to nodes: all, or accepted: what they take")
 }
 
 func (o *configOptions) check() error {

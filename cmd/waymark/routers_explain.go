@@ -46,7 +46,12 @@ Exit status: 0 the session is up, 2 it is not, 1 that could not be found out.`,
 
   # on the node, with the objects from files
   waymark routers explain node-7 rr1 --run-dir /run/waymark --from /etc/waymark/manifests`,
-		Args: cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return errors.New("which session? name a node and a BGPPeer: NODE PEER")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			options.objects = options.runDir == "" || cmd.Flags().Changed("from")
 			view, err := options.explain(cmd.Context(), cmd.InOrStdin(), &from, args[0], args[1])

@@ -40,9 +40,13 @@ it needs no rights. What it says of a subnet:
   unreachable    a router knows no way on, or the node is not there
   filtered       a router refuses the packet; the subnet may still be where it should
   silent         nobody answers: a firewall, a node that is down, or a router that has said too much of late
-  unproven       a pod answers, but nobody says that it is behind the node
+  unproven       an answer comes, but nobody shows that it is from behind the node: another one may be hidden on the way
   own            this machine is the node: ask from another one
   aside          packets from this machine do not pass the gateway: it has a way of its own
+  untried        the time of --timeout was over before
+  sent           only without --probe: this machine sends to the gateway, or to a router that may lead to it
+
+Where "filtered" or "unreachable" names a router that is neither the gateway nor behind it, probe from elsewhere.
 
 Nodes send to each other's pods by ways of their own. Where the gateway is on a network of this machine, probes therefore leave by
 that network's device. Routers limit how many ICMP messages they send, so each answer is waited for several times.
