@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -46,6 +47,12 @@ Exit status: 0 it is reached, 2 it is not, 1 this cannot be checked.`,
 			if timeout <= 0 {
 				return errors.New("--timeout: want more than 0")
 			}
+			if asked := []string{"dubbo", "tri", "grpc", "http", "rest"}; protocol != "" && !slices.Contains(asked, protocol) {
+				return fmt.Errorf("--protocol %s: want one of %s; leave it out if an open port will do", protocol, strings.Join(asked, ", "))
+			}
+			if protocol = strings.ToLower(protocol); protocol != "" && !registry.Knows(protocol) {
+				return fmt.Errorf("--protocol %q: want dubbo, tri, grpc, http or rest", protocol)
+			}
 			origin, err := from.origin(cmd.Context(), start, runDir, host)
 			if err != nil {
 				return err
@@ -69,7 +76,7 @@ Exit status: 0 it is reached, 2 it is not, 1 this cannot be checked.`,
 	from.flagsWith(cmd, "objects")
 	cmd.Flags().StringVar(&start, "from", "here", "`where` to connect from: here, node, pod:NAMESPACE/NAME or pod:ADDRESS")
 	cmd.Flags().StringVar(&to, "to", "", "the destination, as `ADDRESS:PORT`")
-	cmd.Flags().StringVar(&protocol, "protocol", "", "`protocol` to ask by; absent: an open port will do")
+	cmd.Flags().StringVar(&protocol, "protocol", "", "`protocol` to ask by: dubbo, tri, grpc, http or rest; absent: an open port will do")
 	cmd.Flags().StringVar(&runDir, "run-dir", "/run/waymark", "the agent's run `directory`, for pods that no API server is asked for")
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "for the connection, and for the answer")
 	_ = cmd.MarkFlagRequired("to") // the flag is there
@@ -191,6 +198,8 @@ type reachView struct {
 	From string `json:"from"`
 	registry.Endpoint
 	Notes []string `json:"notes"` // what is not known
+
+	unknown string // why it is not known who has the prefix; empty: it is
 }
 
 func reach(ctx context.Context, cluster *registry.Cluster, o *origin, to registry.Provider, timeout time.Duration) *reachView {
@@ -198,6 +207,11 @@ func reach(ctx context.Context, cluster *registry.Cluster, o *origin, to registr
 	answer := answers[to.Target()]
 	endpoints := registry.Judge(*cluster, []registry.Provider{to}, answers)
 	v := &reachView{Endpoint: endpoints[0]}
+	for _, n := range cluster.Nodes {
+		if n.Name == v.Node {
+			v.unknown = n.Unknown
+		}
+	}
 	v.Providers = []registry.Provider{} // nobody has registered it
 	if v.Reachable() {
 		v.Findings = []registry.Finding{} // whatever kind of address it is
@@ -210,7 +224,10 @@ func reach(ctx context.Context, cluster *registry.Cluster, o *origin, to registr
 func (v *reachView) print(w io.Writer) error {
 	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(p, "from\t%s\nto\t%s\nwhose\t%s\n", v.From, v.Address(), whose(&v.Endpoint))
-	if v.Prefix != "" {
+	switch {
+	case v.unknown != "" && v.Prefix != "":
+		fmt.Fprintf(p, "announced\t%s: not known: %s\n", v.Prefix, v.unknown)
+	case v.Prefix != "":
 		fmt.Fprintf(p, "announced\t%s to %s\n", v.Prefix, orNone(strings.Join(v.Announced, ", ")))
 	}
 	for _, a := range v.Answers {

@@ -65,10 +65,19 @@ func TestCheckReach(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"--to", "10.244.1.7"}, {"--to", "10.244.1.7:0"}, {"--to", "10.244.1.7:1", "--from", "there"}, {"--to", "10.244.1.7:1", "--timeout", "0s"},
+		{"--to", "10.244.1.1:20880", "--protocol", "dubo"},
 		{"--to", "10.132.7.20:1", "--from", "pod:10.244.1.99"}, {"--to", "zk.example.com:1", "--from", "pod:10.244.1.7"}, {"--to", "[fd00::1]:1", "--from", "pod:10.244.1.7"},
 	} {
 		if text, err := check(args...); err == nil || errors.Is(err, errFound) {
 			t.Errorf("%v: %v\n%s", args, err, text)
 		}
 	}
+	if err := os.WriteFile(objects, []byte("---\n{kind: Node, metadata: {name: node-2}, spec: {podCIDRs: [10.244.2.0/24]}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text, err = check("--to", "10.244.2.7:1")
+	if !errors.Is(err, errFound) {
+		t.Error(err)
+	}
+	contains(t, text, "announced 10.244.2.0/24: not known: no report")
 }
