@@ -122,7 +122,8 @@ func (f *fixing) plan(wrong []Change) exchange {
 		case c.Have.NextHop == c.Want.NextHop && c.Have.Via == "" && !c.Beside && slices.Contains(rewriting, f.dialect):
 			x.enter = append(x.enter, c.Want)
 		default:
-			if !c.Beside && !replaced {
+			// Of a route of Linux with several next hops all go, the right one too.
+			if !c.Beside && !replaced || linux && c.Have.oneOfSeveral() {
 				x.enter = append(x.enter, c.Want)
 			}
 			x.undo = append(x.undo, c.Have)

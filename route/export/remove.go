@@ -234,7 +234,7 @@ func undoLinux(r *removal, s Static) string {
 	}
 	words(&b, s.Prefix.String())
 	switch {
-	case strings.HasPrefix(s.Text, "nexthop ") && !slices.ContainsFunc(r.left[placeOf(s.Route)], func(l Route) bool { return l.Preference == s.Preference }):
+	case s.oneOfSeveral() && !slices.ContainsFunc(r.left[placeOf(s.Route)], func(l Route) bool { return l.Preference == s.Preference }):
 		device = ""
 	case !s.NextHop.IsValid():
 	case s.NextHop.Is4() == s.Prefix.Addr().Is4():
@@ -247,6 +247,9 @@ func undoLinux(r *removal, s Static) string {
 	number(&b, "metric", cmp.Or(s.Preference, r.preference(s)))
 	return b.String()
 }
+
+// oneOfSeveral says that Linux has the next hop and others in one route.
+func (s *Static) oneOfSeveral() bool { return strings.HasPrefix(s.Text, "nexthop ") }
 
 // undoOpenBSD writes a command of route(8).
 func undoOpenBSD(r *removal, s Static) string {

@@ -16,7 +16,7 @@ import (
 // TestMendLinux has the kernel do what the commands say.
 func TestMendLinux(t *testing.T) {
 	newRack(t)
-	for seed := range uint64(8) {
+	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			d := disordered(t, "linux", rand.New(rand.NewPCG(seed, 1)))
 			nettest.Run(t, "ip", "-batch", file(t, d.running))

@@ -74,7 +74,8 @@ func disordered(t testing.TB, dialect string, random *rand.Rand) disorder {
 			write(prefix, wrong, asked)
 		case 2: // besides the right one
 			if dialect == "linux" && hop.Is4() { // where the second would take the place of the first
-				fmt.Fprintf(&text, "route replace %s proto static metric %d nexthop via %s nexthop via %s\n", prefix, w.Preference, wrong, hop)
+				metric := []int64{w.Preference, 40}[random.IntN(2)] // as asked for, or another where none is
+				fmt.Fprintf(&text, "route replace %s proto static metric %d nexthop via %s nexthop via %s\n", prefix, metric, wrong, hop)
 				continue
 			}
 			write(prefix, hop, asked)
