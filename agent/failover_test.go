@@ -122,3 +122,44 @@ func TestConnectionsOfALostGateway(t *testing.T) {
 		})
 	}
 }
+
+// TestConnectionsOfANodeThatWasCutOff looks which of those are left that leave by the node itself.
+func TestConnectionsOfANodeThatWasCutOff(t *testing.T) {
+	for _, test := range []struct {
+		name, gateway string
+		cut, left     bool
+	}{
+		{"another has the address", "n3", true, false},
+		{"nobody else has it", "n2", true, true},
+		{"after a drain", "n3", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newClockwork(true)
+			c.becomes(bfd.Up, 0, false)
+			c.after(0)
+			c.after(meetTime)
+			c.becomes(bfd.Down, 0, !test.cut)
+			if test.cut {
+				c.after(0)
+			}
+			c.becomes(bfd.Up, 0, false)
+			c.after(time.Second)
+			left := true
+			a := &Agent{Node: "n2", Log: slog.New(slog.DiscardHandler), gateways: c.gateways, Forget: func(context.Context, uint32, uint32) (int, error) {
+				left = false
+				return 1, nil
+			}}
+			a.snapshot.Synced = true
+			a.marks = map[Way]uint16{{VNI: 7}: 5}
+			a.plan.Egress = &EgressPlan{Marks: a.marks, States: []EgressState{{
+				VNI: 7, Choice: Choice{Gateway: test.gateway}, Gateways: []GatewayState{{Node: "n2"}, {Node: "n3", Address: gatewayA}},
+			}}}
+			if err := a.forget(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left != test.left {
+				t.Errorf("connections are left: %v, want %v", left, test.left)
+			}
+		})
+	}
+}

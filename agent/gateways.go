@@ -44,6 +44,7 @@ type gateways struct {
 	instance  string // of waymark-bfd; empty: not met yet
 	lost      time.Time
 	returned  bool // others may have taken over what this node owned, or have been given it
+	cutOff    bool // nobody was reached, so that others have taken over and do not know its connections
 	company   bool // somebody was there, at some time
 	lonely    time.Time
 	met       time.Time     // when it first had company
@@ -163,7 +164,7 @@ func (g *gateways) alone(now time.Time, up int, established bool) {
 	case g.company && g.lonely.IsZero() && now.Sub(g.met) < meetTime:
 		g.company = false // sessions that come up and go at once, while all begins
 	case g.company && g.lonely.IsZero():
-		g.lonely, g.returned = now, true
+		g.lonely, g.returned, g.cutOff = now, true, true
 		g.again(lonelyTime)
 	case established && !g.lonely.IsZero() && now.Sub(g.lonely) > lonelyTime:
 		g.company, g.lonely = false, time.Time{}
@@ -221,7 +222,7 @@ func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordere
 	case owns && long < settleTime:
 		return settleTime - long
 	case owns, reordered && !first:
-		g.returned = false
+		g.returned, g.cutOff = false, false
 		return time.Nanosecond
 	}
 	return 0

@@ -159,7 +159,7 @@ func (a *Agent) forget(ctx context.Context) error {
 				delete(a.marks, way)
 			}
 			errs = append(errs, err)
-		case way.Gateway.IsValid() && a.lost(way):
+		case a.lost(way):
 			if a.forgot[mark] {
 				dead[mark] = true
 				continue
@@ -173,18 +173,24 @@ func (a *Agent) forget(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// lost says that a gateway has nothing of a way any more: it is dead, or it was while this agent did not look, and another
-// gateway has the address. One that has returned from a drain has its connections still.
+// lost says that a gateway has nothing of a way any more: it is dead, or it was while this agent did not look, or it is this
+// node, which was cut off, and another gateway has the address. One that has returned from a drain has its connections still.
 func (a *Agent) lost(way Way) bool {
-	switch a.gateways.health[way.Gateway] {
-	case Dead:
+	g, own := &a.gateways, !way.Gateway.IsValid()
+	switch {
+	case own && !g.cutOff:
+		return false
+	case !own && g.health[way.Gateway] == Dead:
 		return true
-	case Returned:
-		return a.gateways.died[way.Gateway] && !slices.ContainsFunc(a.plan.Egress.States, func(s EgressState) bool {
-			return s.VNI == way.VNI && slices.ContainsFunc(s.Gateways, func(g GatewayState) bool { return g.Node == s.Gateway && g.Address == way.Gateway })
-		})
+	case !own && !(g.health[way.Gateway] == Returned && g.died[way.Gateway]):
+		return false
 	}
-	return false
+	return slices.ContainsFunc(a.plan.Egress.States, func(s EgressState) bool {
+		owner := slices.ContainsFunc(s.Gateways, func(g GatewayState) bool {
+			return g.Node == s.Gateway && (g.Address == way.Gateway || own && g.Node == a.Node)
+		})
+		return s.VNI == way.VNI && !owner
+	})
 }
 
 func (a *Agent) forgetMark(ctx context.Context, mark uint16) error {
