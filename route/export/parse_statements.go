@@ -17,9 +17,9 @@ type source struct {
 	text   string
 }
 
-// refuse notes that the statement cannot be read: once for a line that many begin with.
+// refuse notes that the statement cannot be read: once for a line that many begin with, and for many that say the same.
 func (t *statements) refuse(err error) {
-	if n := len(t.r.unread); n > 0 && t.r.unread[n-1].Line == t.source.number {
+	if n := len(t.r.unread); n > 0 && (t.r.unread[n-1].Line == t.source.number || t.r.unread[n-1].Reason == err.Error()) {
 		return
 	}
 	t.r.unread = append(t.r.unread, Unread{t.source.number, t.source.text, err.Error()})
@@ -101,27 +101,49 @@ func (t *statements) end() {
 	}
 }
 
-// readVyOS reads what "show configuration commands" prints.
+// readVyOS reads what "show configuration" prints, and what "show configuration commands" does.
 func readVyOS(r *reading) error {
-	l, t := lexer{comment: "#"}, statements{r: r}
+	l, t := lexer{marks: "{}", comment: "#", block: true}, statements{r: r}
+	var (
+		path []string // before the braces that are open
+		base []int    // for each of them: where in the path its words begin
+	)
 	for r.next() {
-		if !begins(r.text, "set protocols static") && !begins(r.text, "set vrf name") {
-			continue
-		}
 		words, _ := l.split(r.text)
-		p, vrf := phrase(words[1:]), ""
-		if p.skip("vrf", "name") {
-			vrf = p.take()
-		}
-		if p.skip("protocols", "static") && (p.skip("route") || p.skip("route6")) {
-			t.source = source{r.number, r.text}
-			if err := t.vyos(vrf, p); err != nil {
-				t.refuse(err)
+		switch n := len(words); {
+		case n == 0:
+		case n > 1 && words[0] == "set" && (words[1] == "protocols" || words[1] == "vrf"):
+			t.vyosStatement(words[1:])
+		case words[0] == "}":
+			if len(base) > 0 {
+				path = path[:base[len(base)-1]]
+				base = base[:len(base)-1]
 			}
+		case words[n-1] == "{":
+			base = append(base, len(path))
+			path = append(path, words[:n-1]...)
+			t.vyosStatement(path)
+		case len(base) > 0:
+			t.vyosStatement(append(path, words...))
 		}
 	}
 	t.end()
 	return nil
+}
+
+// vyosStatement reads a statement of the whole configuration.
+func (t *statements) vyosStatement(p phrase) {
+	vrf := ""
+	if p.skip("vrf", "name") {
+		vrf = p.take()
+	}
+	if !p.skip("protocols", "static") || !p.skip("route") && !p.skip("route6") {
+		return
+	}
+	t.source = source{t.r.number, t.r.text}
+	if err := t.vyos(vrf, p); err != nil {
+		t.refuse(err)
+	}
 }
 
 // vyos reads a statement from the prefix on.
