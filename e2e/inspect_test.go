@@ -74,6 +74,7 @@ func TestRefusedStartTouchesNothing(t *testing.T) {
 		"another program has 127.0.0.1:9470: stop it, or choose another --metrics-address": nil,
 		"run directory: mkdir /dev/null: not a directory":                                  {"--run-dir", "/dev/null/run"},
 		`--node "Node_1": no Node can have this name`:                                      {"--node", "Node_1"},
+		`--run-dir "/run/a,b": GoBGP would take the comma`:                                 {"--run-dir", "/run/a,b"},
 		`--source "/etc": want dir:PATH`:                                                   {"--source", "/etc"},
 		`--log-format "xml": want text or json`:                                            {"--log-format", "xml"},
 		`--metrics-address "9470"`:                                                         {"--metrics-address", "9470"},

@@ -100,6 +100,8 @@ func (o options) check() error {
 		return errors.New("--kubeconfig goes with --source kube only")
 	case o.runDir == "":
 		return errors.New("--run-dir is empty")
+	case strings.Contains(o.runDir, ","):
+		return fmt.Errorf("--run-dir %q: GoBGP would take the comma for the end of its socket's path", o.runDir)
 	}
 	return checkBackend(o.natBackend)
 }
