@@ -208,8 +208,18 @@ func (r *diffReport) read(text, name string) error {
 		return fmt.Errorf("%s has no static route in %s; it looks like %s, in which it has %d: say with --format which it is",
 			name, r.Format, strings.Join(like, " or "), most)
 	}
+	if r.Format != "linux" && r.Format != "openbsd" && isTable(text) { // these two show it as their configuration
+		return fmt.Errorf("%s has no static route in %s; it looks like a routing table: give what the router shows as its configuration", name, r.Format)
+	}
 	r.Unread = unread
 	return err
+}
+
+// isTable says that most lines are those of a routing table. Configurations have some that can be taken for such, in filters.
+func isTable(text string) bool {
+	table, err := export.ReadTable(text)
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+	return err == nil && len(table.Routes)*2 > len(lines)
 }
 
 func (r *diffReport) compare(want []export.Route, within []netip.Prefix) error {
