@@ -173,6 +173,9 @@ func findings(x *index, hear hearing, e *Endpoint, at place) []Finding {
 	good := e.Reachable()
 	switch at.class {
 	case Loopback, LinkLocal, Unusable:
+		if len(e.Answers) > 0 {
+			break // whoever has asked there means this host, or its neighbour
+		}
 		add(UselessAddress, "%s is %s: another host does not reach it", e.Host, map[Class]string{Loopback: "a loopback address",
 			LinkLocal: "a link-local address", Unusable: "nobody's address"}[at.class])
 	case ContainerBridge:
@@ -189,8 +192,8 @@ func findings(x *index, hear hearing, e *Endpoint, at place) []Finding {
 		connected := slices.ContainsFunc(e.Answers, func(s Spoken) bool { return s.Reach == Connected })
 		switch {
 		case connected: // it is somebody's, whatever the list of pods says
-		case at.node == nil && at.whose == "" && len(x.Nodes) > 0 && x.Services != nil:
-			add(Stale, "%s is in the cluster's range, and no node has it: the node is gone, and the pod with it", e.Host)
+		case at.node == nil && at.whose == "" && len(x.Nodes) > 0 && x.Pods != nil && x.Services != nil:
+			add(Stale, "%s is in the cluster's range, and no node, pod or Service has it: what had it is gone, its entry is not", e.Host)
 		case at.node != nil && x.Pods != nil && at.whose == "":
 			add(Stale, "no pod has %s, which is in %s of %s: the pod is gone, its entry is not", e.Host, at.prefix, at.node.Name)
 		}
@@ -302,7 +305,7 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 func elsewhere(e *Endpoint, a Answer, at place) Finding {
 	what := map[Class]string{NodeAddress: "a node of the cluster", ServiceAddress: "a Service of Kubernetes: only hosts with kube-proxy reach it",
 		Datacenter: "a host of the datacenter", Private: "a private address of nobody that is known here", Public: "a public address",
-		PodAddress: "a pod", Name: "a name"}[at.class]
+		PodAddress: "a pod", Name: "a name", Loopback: "this host", LinkLocal: "a neighbour of this host", Unusable: "nobody's address"}[at.class]
 	reason := Unreachable
 	if a.Reach == NoRoute {
 		reason = NoRouteThere

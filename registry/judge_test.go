@@ -105,7 +105,7 @@ func TestJudge(t *testing.T) {
 		{"a pod where nobody listens", "10.244.1.7", rst, "Pod, NobodyListens: 10.244.1.7 is reached, and nobody listens on port 20880"},
 		{"a pod that is gone", "10.244.1.99", silent, "Pod, Stale: no pod has 10.244.1.99, which is in 10.244.1.0/24 of node-1: the pod is gone, its entry is not"},
 		{"a pod that came after the list of pods", "10.244.1.99", good, "Pod"},
-		{"a node that is gone", "10.244.77.1", silent, "Pod, Stale: 10.244.77.1 is in the cluster's range, and no node has it: the node is gone, and the pod with it"},
+		{"a node that is gone", "10.244.77.1", silent, "Pod, Stale: 10.244.77.1 is in the cluster's range, and no node, pod or Service has it: what had it is gone, its entry is not"},
 		{"not announced", "10.244.2.7", silent, "Pod, NotAnnounced: node-2 does not announce 10.244.2.0/24: drained"},
 		{"no session", "10.244.3.7", silent, "Pod, NotAtPeer: node-3 announces 10.244.3.0/24 to nobody, its sessions are down: rr1 (Active: connection refused)"},
 		{"no peer", "10.244.6.7", silent, "Pod, NotAtPeer: node-6 announces 10.244.6.0/24 to nobody: it has no peers"},
@@ -190,6 +190,11 @@ func TestWithoutACluster(t *testing.T) {
 		if got := judged(Cluster{}, provider(host, silent))[host]; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+	}
+	unknown := shop()
+	unknown.Pods = nil // an IPAM that gives pods no PodCIDR of a node leaves nothing to judge by
+	if got := judged(unknown, provider("10.244.77.1", silent))["10.244.77.1"]; got != "Pod, Unreachable: 10.244.77.1 is a pod: nothing comes back" {
+		t.Errorf("a pod where pods are not known: %s", got)
 	}
 	if got := judged(Cluster{}, provider("172.17.0.2", good))["172.17.0.2"]; got != "ContainerBridge" {
 		t.Errorf("one that answers: %s", got)

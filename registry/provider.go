@@ -52,6 +52,7 @@ func (p Provider) Service() string {
 
 const (
 	maxName     = 1 << 20 // bytes of an entry: more cannot be written to ZooKeeper unless it is told to take more
+	maxWord     = 1 << 10 // bytes of a name in it
 	maxEndpoint = 64      // of an instance
 )
 
@@ -97,9 +98,12 @@ func ParseURL(name string) (Provider, error) {
 	return p, p.printable()
 }
 
-// printable refuses what would play with the terminal of who reads it.
+// printable refuses what would play with the terminal of who reads it, or fill it.
 func (p Provider) printable() error {
 	for _, s := range []string{p.Application, p.Interface, p.Group, p.Version, p.Serialization} {
+		if len(s) > maxWord {
+			return fmt.Errorf("%q is a name of %d bytes", short(s), len(s))
+		}
 		if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return fmt.Errorf("%q has characters that cannot be printed", short(s))
 		}
@@ -132,7 +136,7 @@ func parsePort(text string) (uint16, error) {
 
 // canonicalHost takes addresses, and names that could be in DNS.
 func canonicalHost(host string) (string, error) {
-	if addr, err := netip.ParseAddr(host); err == nil {
+	if addr, err := netip.ParseAddr(host); err == nil && (addr.Zone() == "" || isWord(addr.Zone())) {
 		return addr.Unmap().String(), nil
 	}
 	if host == "" {

@@ -31,6 +31,8 @@ func TestParseURL(t *testing.T) {
 		"dubbo://10.0.0.1;rm:1/x":                                         `error: host "10.0.0.1;rm" is no address and no name`,
 		"dubbo://:1/x":                                                    `error: it has no host: the provider has found no address of its own`,
 		"dubbo://10.0.0.1:1/\x1b[2Jx":                                     `error: "\x1b[2Jx" has characters that cannot be printed`,
+		"dubbo://[fe80::1%\x1b[2J]:1/x":                                   `error: host "fe80::1%\x1b[2J" is no address and no name`,
+		"dubbo://10.0.0.1:1/" + strings.Repeat("x", 1025):                 `error: "` + strings.Repeat("x", 64) + `..." is a name of 1025 bytes`,
 		"dubbo://\xff:1/x":                                                `error: not UTF-8`,
 		"dubbo://" + strings.Repeat("a", 254) + ":1/x":                    `error: host "` + strings.Repeat("a", 64) + `..." is no address and no name`,
 	} {

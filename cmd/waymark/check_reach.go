@@ -50,9 +50,6 @@ Exit status: 0 it is reached, 2 it is not, 1 this cannot be checked.`,
 			if asked := []string{"dubbo", "tri", "grpc", "http", "rest"}; protocol != "" && !slices.Contains(asked, protocol) {
 				return fmt.Errorf("--protocol %s: want one of %s; leave it out if an open port will do", protocol, strings.Join(asked, ", "))
 			}
-			if protocol = strings.ToLower(protocol); protocol != "" && !registry.Knows(protocol) {
-				return fmt.Errorf("--protocol %q: want dubbo, tri, grpc, http or rest", protocol)
-			}
 			origin, err := from.origin(cmd.Context(), start, runDir, host)
 			if err != nil {
 				return err
@@ -222,7 +219,7 @@ func reach(ctx context.Context, cluster *registry.Cluster, o *origin, to registr
 }
 
 func (v *reachView) print(w io.Writer) error {
-	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	p := tabwriter.NewWriter(visible{w}, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(p, "from\t%s\nto\t%s\nwhose\t%s\n", v.From, v.Address(), whose(&v.Endpoint))
 	switch {
 	case v.unknown != "" && v.Prefix != "":

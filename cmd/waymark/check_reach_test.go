@@ -44,6 +44,7 @@ func TestCheckReach(t *testing.T) {
 		{"a pod from its node", []string{"--from", "here", "--to", "10.244.1.1:20880", "--protocol", "dubbo"}, false, "speaks dubbo"},
 		{"the node's own network", []string{"--from", "node", "--to", "10.244.1.1:20880"}, false, "Connected"},
 		{"nobody listens", []string{"--to", "10.244.1.7:1"}, true, "NobodyListens"},
+		{"nobody listens at this host", []string{"--to", "127.0.0.1:1"}, true, "127.0.0.1 is reached, and nobody listens on port 1"},
 		{"from a pod", []string{"--from", "pod:10.244.1.7", "--to", "10.244.1.1:20880", "--protocol", "dubbo"}, false, "speaks dubbo"},
 		{"from a pod to the datacenter, and no way back", []string{"--from", "pod:10.244.1.7", "--to", "10.132.7.20:2181"}, true,
 			"answers to 10.244.1.7 do not find it: node-1 announces 10.244.1.0/24 to nobody, its sessions are down: rr1 (Active: connection refused)"},

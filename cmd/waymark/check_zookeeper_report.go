@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/waymark-bgp/waymark/registry"
@@ -60,24 +62,38 @@ func (r *zooKeeperReport) add(reason registry.Reason, message string) {
 
 // look connects to each server from a pod.
 func (r *zooKeeperReport) look(ctx context.Context, asker zookeeper.Asker, cluster registry.Cluster, pod *insidePod) {
+	type look struct {
+		own, seen netip.Addr
+		err       error
+	}
+	looks := make([]look, len(r.Servers))
+	var looking sync.WaitGroup
+	for i, s := range r.Servers { // all at once: some may never answer
+		looking.Go(func() {
+			l := &looks[i]
+			l.own, l.seen, l.err = pod.seenAs(ctx, asker, s.Server)
+		})
+	}
+	looking.Wait()
 	byClients := r.Findings
 	r.Findings = []registry.Finding{} // the proof comes first
-	defer func() { r.Findings = append(r.Findings, byClients...) }()
-	for _, s := range r.Servers {
-		own, seen, err := pod.seenAs(ctx, asker, s.Server)
-		if err != nil {
-			r.add(registry.NotAsked, fmt.Sprintf("from pod %s to %s: %v", pod.name, s.Server, err))
+	for i, s := range r.Servers {
+		l := &looks[i]
+		if l.err != nil {
+			r.add(registry.NotAsked, fmt.Sprintf("from pod %s to %s: %v", pod.name, s.Server, l.err))
 			continue
 		}
-		sight := registry.JudgeSight(cluster, s.Server, pod.name, own, seen)
+		sight := registry.JudgeSight(cluster, s.Server, pod.name, l.own, l.seen)
 		r.Sights = append(r.Sights, sight)
 		if !sight.OK {
 			r.add(registry.Masqueraded, sight.Message)
 		}
 	}
+	r.Findings = append(r.Findings, byClients...)
 }
 
 func (r *zooKeeperReport) print(w io.Writer) error {
+	w = visible{w}
 	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(p, "SERVER\tVERSION\tMODE\tCONNECTIONS\tLIMIT OF ONE ADDRESS\tREFUSED\n")
 	for _, s := range r.Servers {

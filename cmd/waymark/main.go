@@ -24,7 +24,7 @@ func main() {
 	case errors.Is(err, errFound):
 		os.Exit(2)
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "waymark:", err)
+		fmt.Fprintln(visible{os.Stderr}, "waymark:", err)
 		os.Exit(1)
 	}
 }

@@ -33,7 +33,7 @@ func (a Asker) command(ctx context.Context, host, name string, v any) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", address, response.Status)
+		return fmt.Errorf("%s: HTTP status %d", address, response.StatusCode)
 	}
 	limited := &io.LimitedReader{R: response.Body, N: maxReport}
 	var failed struct {

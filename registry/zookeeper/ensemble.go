@@ -10,7 +10,7 @@ import (
 )
 
 // maxMembers is to how many servers a server may send us on.
-const maxMembers = 50
+const maxMembers = 20
 
 // AskEnsemble asks the servers, each HOST:PORT, and those that they say belong to them. The errors of Ask are by server.
 func (a Asker) AskEnsemble(ctx context.Context, names []string) ([]registry.Server, map[string]error) {

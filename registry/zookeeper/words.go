@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	maxReport = 64 << 20 // bytes of an answer with connections: 300,000 of them
+	maxReport = 16 << 20 // bytes of an answer with connections: 40,000 of them at least
 	maxAbout  = 1 << 20  // bytes of another
 	maxLine   = 64 << 10
 )
