@@ -53,7 +53,7 @@ func Parse(text string) (*Registry, error) {
 	}
 	hosts, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(query)
-	if strings.Contains(hosts, "@") || strings.Contains(query, "password") {
+	if strings.Contains(text, "@") || strings.Contains(strings.ToLower(query), "password") {
 		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file")
 	}
 	if err != nil {
@@ -269,9 +269,9 @@ func (c *client) do(request *http.Request, into any) error {
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s: user or password is wrong or missing, or may not read this", response.Status)
+		return fmt.Errorf("HTTP status %d: user or password is wrong or missing, or may not read this", response.StatusCode)
 	default:
-		return errors.New("HTTP status " + response.Status)
+		return fmt.Errorf("HTTP status %d", response.StatusCode)
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, mostAnswer)).Decode(into); err != nil {
 		return fmt.Errorf("not what Nacos answers: %w", err)

@@ -122,6 +122,13 @@ func TestHostileServers(t *testing.T) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(302)
 		},
+		"a password in the status": func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_, _ = fmt.Fprintf(conn, "HTTP/1.1 500 \x1b[31m%s\r\n\r\n", r.FormValue("password"))
+				conn.Close()
+			}
+		},
 		"a list": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[1]") },
 		"without end": func(w http.ResponseWriter, _ *http.Request) {
 			for {
@@ -139,7 +146,7 @@ func TestHostileServers(t *testing.T) {
 			defer server.Close()
 			begin := time.Now()
 			got, err := read(t, "nacos://"+strings.TrimPrefix(server.URL, "http://"), "nacos:verysecret")
-			if err == nil || time.Since(begin) > 5*time.Second || strings.Contains(err.Error(), "verysecret") || strings.Contains(err.Error(), "tok") {
+			if err == nil || time.Since(begin) > 5*time.Second || strings.Contains(err.Error(), "verysecret") || strings.Contains(err.Error(), "tok") || strings.Contains(err.Error(), "\x1b") {
 				t.Errorf("after %v: %v, %v", time.Since(begin), got, err)
 			}
 		})
@@ -151,6 +158,7 @@ func TestParse(t *testing.T) {
 		"nacos://a":                                "[a:8848]  ",
 		"nacos+tls://a:1,b?namespace=n&group=g":    "[a:1 b:8848] n g",
 		"nacos://u:verysecret@a":                   "error",
+		"nacos://u:very?verysecret@a":              "error",
 		"nacos://a?username=u&password=verysecret": "error",
 		"nacos://a?password=verysecret%zz":         "error",
 		"nacos://a/path":                           "error",

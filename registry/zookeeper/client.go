@@ -249,7 +249,9 @@ func (a *answer) take(n int) []byte {
 	}
 	a.left -= n
 	b := make([]byte, n)
-	_, a.err = io.ReadFull(a.in, b)
+	if _, err := io.ReadFull(a.in, b); err != nil {
+		a.err = fmt.Errorf("an answer that breaks off: %w", err)
+	}
 	return b
 }
 
@@ -284,7 +286,9 @@ func (a *answer) skip(n int) {
 	}
 	if a.err == nil {
 		a.left -= n
-		_, a.err = a.in.Discard(n)
+		if _, err := a.in.Discard(n); err != nil {
+			a.err = fmt.Errorf("an answer that breaks off: %w", err)
+		}
 	}
 }
 

@@ -35,7 +35,9 @@ const (
 	defaultPort   = "2181"
 	defaultGroup  = "dubbo"
 	defaultRoot   = "/services"
-	mostProviders = 500_000 // of one registry
+	mostProviders = 500_000   // of one registry
+	mostKept      = 256 << 20 // bytes of the names that are kept of one
+	keeping       = 64        // bytes that a name takes besides its own
 )
 
 // Parse understands zookeeper://HOST[:PORT][,HOST[:PORT]...][/CHROOT][?group=GROUP&rootPath=/PATH&backup=HOST:PORT,...], with
@@ -48,7 +50,7 @@ func Parse(text string) (*Registry, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	hosts, chroot, _ := strings.Cut(rest, "/")
 	values, err := url.ParseQuery(query)
-	if strings.Contains(hosts, "@") || strings.Contains(query, "password") {
+	if strings.Contains(text, "@") || strings.Contains(strings.ToLower(query), "password") {
 		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file")
 	}
 	if err != nil {
@@ -131,6 +133,7 @@ type reading struct {
 	session *Session
 	each    func(registry.Provider, error) error
 	count   int
+	kept    int // bytes of names
 }
 
 func (r *reading) tell(p registry.Provider, path string, err error) error {
@@ -150,20 +153,23 @@ func (r *reading) all() error {
 		roots = append(roots, r.Chroot)
 	}
 	found := false
+	var denied []error
 	for _, root := range slices.Compact(roots) {
 		err := r.root(root, root == services)
 		if errors.Is(err, NoNode) {
 			continue
 		}
-		if err != nil {
+		found = true
+		if errors.Is(err, NoAuth) {
+			denied = append(denied, err) // the others may be open
+		} else if err != nil {
 			return err
 		}
-		found = true
 	}
 	if !found {
 		return fmt.Errorf("there is neither %s nor %s: nothing has ever registered here, or it is below another directory or group", group, services)
 	}
-	return nil
+	return errors.Join(denied...)
 }
 
 // root reads a directory of interfaces or of applications: both may be in one.
@@ -172,7 +178,7 @@ func (r *reading) root(root string, applications bool) error {
 	err := r.children([]string{root}, func(_, name string) error {
 		children = append(children, path.Join(root, name))
 		return nil
-	}, func(_ string, err error) error { return err })
+	}, func(at string, err error) error { return fmt.Errorf("%s: %w", at, err) })
 	if err != nil {
 		return err
 	}
@@ -225,6 +231,9 @@ func (r *reading) children(parents []string, each func(parent, name string) erro
 		return a.names(func(name string) error {
 			if number++; number > mostProviders {
 				return fmt.Errorf("%s has more than %d children", parents[i], mostProviders)
+			}
+			if r.kept += len(parents[i]) + len(name) + keeping; r.kept > mostKept {
+				return fmt.Errorf("the names in it are more than %d MiB", mostKept>>20)
 			}
 			return each(parents[i], name)
 		})

@@ -1,9 +1,11 @@
 package zookeeper
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -147,6 +149,14 @@ func TestProviders(t *testing.T) {
 		got, err = read(t, "zookeeper://"+address+"/locked", func(r *Registry) { r.Auth = registry.NewSecret("dubbo:secret") })
 		want(t, got, err, "dubbo 10.244.1.7:20880 g1/com.x.Greeter:1.0 of shop, stays", "dubbo 10.244.1.7:20880 g1/com.x.Greeter:1.0 of shop, stays")
 	})
+	create(t, c, "/half/services/shop/10.244.1.7:20880", `{"name":"shop","address":"10.244.1.7","port":20880}`, 0)
+	create(t, c, "/half/dubbo", "", 0, zk.DigestACL(zk.PermAll, "dubbo", "secret")...)
+	t.Run("a directory that is closed, and one that is open", func(t *testing.T) {
+		got, err := read(t, "zookeeper://"+address+"/half", nil)
+		if !slices.Contains(got, " 10.244.1.7:20880 shop of shop, stays") || !errors.Is(err, NoAuth) || !strings.Contains(err.Error(), "/half/dubbo: this user may not read it") {
+			t.Errorf("%v\n%s", err, strings.Join(got, "\n"))
+		}
+	})
 	create(t, c, "/huge/services/shop/10.244.1.7:1", strings.Repeat("x", 1_000_000), 0)
 	t.Run("a node of 1 MB", func(t *testing.T) {
 		got, err := read(t, "zookeeper://"+address+"/huge", nil)
@@ -289,6 +299,41 @@ func TestHostileServers(t *testing.T) {
 	})
 }
 
+// TestEndlessNames: each directory has few enough names, and all of them are too many to be kept.
+func TestEndlessNames(t *testing.T) {
+	const names = 2000
+	list := strings.Repeat("\x00\x00\x03\xe8"+strings.Repeat("x", 1000), names)
+	server := serve(t, func(c net.Conn) {
+		hello := make([]byte, 4+45)
+		if _, err := io.ReadFull(c, hello); err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, session)
+		for {
+			head := make([]byte, 4)
+			if _, err := io.ReadFull(c, head); err != nil {
+				return
+			}
+			body := make([]byte, binary.BigEndian.Uint32(head))
+			if _, err := io.ReadFull(c, body); err != nil {
+				return
+			}
+			children := uint32(names)
+			text := list
+			if bytes.Count(body, []byte("/")) == 2 { // an interface
+				children, text = 1, "\x00\x00\x00\x09providers"
+			}
+			answer := append(append(body[:4:4], make([]byte, 8+4)...), binary.BigEndian.AppendUint32(nil, children)...)
+			if _, err := c.Write(frameOf(append(answer, text...))); err != nil {
+				return
+			}
+		}
+	})
+	if _, err := read(t, "zookeeper://"+server, nil); err == nil || !strings.Contains(err.Error(), "the names in it are more than 256 MiB") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestParse(t *testing.T) {
 	for text, want := range map[string]string{
 		"zookeeper://a":                                   "[a:2181] ",
@@ -299,6 +344,9 @@ func TestParse(t *testing.T) {
 		"zookeeper://a:0":                                 "error",
 		"zookeeper://user:verysecret@a":                   "error",
 		"zookeeper://a?username=u&password=verysecret%zz": "error",
+		"zookeeper://a?PassWord=verysecret%zz":            "error",
+		"zookeeper://user:very/verysecret@a":              "error",
+		"zookeeper://user:very?verysecret@a":              "error",
 		"http://a":                                        "error",
 		"zookeeper://a?%zz":                               "error",
 	} {
