@@ -164,6 +164,58 @@ func TestSurvey(t *testing.T) {
 	}
 }
 
+// TestSurveyOfTheMute: those that accept and say nothing are not waited for in full either, nor are names that nobody resolves.
+func TestSurveyOfTheMute(t *testing.T) {
+	for name, tt := range map[string]struct {
+		host string
+		dial dialerFunc
+		want func(Answer) bool
+		most time.Duration
+	}{
+		"mute": {"192.0.2.%d", func() (Conn, error) {
+			ours, _ := net.Pipe()
+			return drain{ours}, nil
+		}, func(a Answer) bool { return a.Reach == Connected && a.Speech == Silent }, 20 * time.Second},
+		"names": {"shop-%d.example.com", nil, func(a Answer) bool { return a.Reach == Unresolved }, 8 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var targets []Target
+			for i := range 40 {
+				targets = append(targets, Target{Host: fmt.Sprintf(tt.host, i+1), Port: 1, Protocol: "dubbo"})
+			}
+			var d Dialer = tt.dial
+			if tt.dial == nil {
+				d = noNames{}
+			}
+			begin := time.Now()
+			answers := Survey{Dialer: d, Dials: 4, Timeout: 1200 * time.Millisecond}.Run(t.Context(), targets)
+			// The first in up to two rounds of 1.2 s, of the mute three times over, and then 0.2 s each; otherwise it takes 12 s and 36 s.
+			if took := time.Since(begin); took > tt.most {
+				t.Errorf("took %v", took)
+			}
+			for _, target := range targets {
+				if !tt.want(answers[target]) {
+					t.Errorf("%s: %+v", target.Host, answers[target])
+				}
+			}
+		})
+	}
+}
+
+// drain takes what is written and never says a word.
+type drain struct{ net.Conn }
+
+func (drain) Write(p []byte) (int, error) { return len(p), nil }
+
+// noNames is without a name server that answers.
+type noNames struct{}
+
+func (noNames) Dial(ctx context.Context, _ string, _ uint16) (Conn, error) {
+	<-ctx.Done()
+	return nil, &DialError{Reach: Unresolved, Err: ctx.Err()}
+}
+
 // blackHole counts how many are in it.
 type blackHole struct{ now, most atomic.Int64 }
 

@@ -27,7 +27,8 @@ type Tracer interface {
 const mostTraces = 32
 
 // Where nobody answers, waiting for each of a thousand pods in turn takes long and says nothing new: when so many of a network
-// have been silent, and none of it has answered, the others get a fraction of the time.
+// have been silent, and none of it has answered, the others get a fraction of the time. So it is with those that accept
+// connections and say nothing, as all do behind a firewall that accepts for them; who is asked up to three times waits half.
 const (
 	silentEnough  = 4
 	impatience    = 6
@@ -41,7 +42,7 @@ func (s Survey) Run(ctx context.Context, targets []Target) map[Target]Answer {
 	var (
 		lock    sync.Mutex
 		answers = make(map[Target]Answer, len(targets))
-		silence = silence{}
+		silence = silence{deaf: map[netip.Prefix]int{}, mute: map[netip.Prefix]int{}}
 		queue   = make(chan Target)
 		workers sync.WaitGroup
 	)
@@ -109,24 +110,37 @@ func (s Survey) trace(ctx context.Context, answers map[Target]Answer) {
 	traces.Wait()
 }
 
-// silence counts, by network, those who do not answer; less than none: somebody does.
-type silence map[netip.Prefix]int
+// silence counts, by network, those who do not answer; less than none: somebody does. Names are one network, without a prefix:
+// of these it is who answers for them all that may be silent.
+type silence struct {
+	deaf map[netip.Prefix]int // no connection
+	mute map[netip.Prefix]int // no word
+}
 
 func (s silence) patience(t Target, timeout time.Duration) time.Duration {
-	if network, ok := networkOf(t.Host); ok && s[network] >= silentEnough {
-		return min(timeout, max(timeout/impatience, leastPatience))
+	network, _ := networkOf(t.Host)
+	part := time.Duration(1)
+	if s.deaf[network] >= silentEnough {
+		part = impatience
+	} else if s.mute[network] >= silentEnough {
+		part = 2 * impatience
 	}
-	return timeout
+	return min(timeout, max(timeout/part, leastPatience))
 }
 
 func (s silence) heard(t Target, a Answer) {
-	network, ok := networkOf(t.Host)
+	network, address := networkOf(t.Host)
 	switch {
-	case !ok || s[network] < 0:
-	case a.Reach == NoAnswer:
-		s[network]++
 	case a.Reach == Connected || a.Reach == Refused:
-		s[network] = -1
+		s.deaf[network] = -1
+	case s.deaf[network] >= 0 && (a.Reach == Unresolved || a.Reach == NoAnswer && address):
+		s.deaf[network]++
+	}
+	switch {
+	case a.Speech == Speaks:
+		s.mute[network] = -1
+	case s.mute[network] >= 0 && a.Speech == Silent && address:
+		s.mute[network]++
 	}
 }
 
