@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,9 @@ Exit status: 0 all are reached and nothing is odd, 2 findings, 1 a registry or t
 			if err := survey.validate(); err != nil {
 				return err
 			}
+			if !slices.Contains([]string{"text", "json", "junit"}, output) {
+				return fmt.Errorf("-o %s: want text, json or junit", output)
+			}
 			report, unread := checkDubbo(cmd, sources, &from, &survey)
 			report.all = all
 			if report.Endpoints == nil {
@@ -92,7 +96,7 @@ Exit status: 0 all are reached and nothing is odd, 2 findings, 1 a registry or t
 func checkDubbo(cmd *cobra.Command, sources []registry.Source, from *facts, options *surveyOptions) (dubboReport, error) {
 	bar := newProgress(cmd.ErrOrStderr())
 	defer bar.end()
-	reading, cancel := context.WithTimeout(cmd.Context(), options.reading)
+	reading, cancel := context.WithTimeoutCause(cmd.Context(), options.reading, fmt.Errorf("not all read in %s, the --reading-timeout", options.reading))
 	entries, unread := registry.Read(reading, sources, func(n int) { bar.show("%d entries read", n) })
 	cancel()
 	if unread != nil && len(entries.Providers)+len(entries.Bad) == 0 {
@@ -140,6 +144,9 @@ func (o *registryOptions) flagsTLS(cmd *cobra.Command) {
 }
 
 func (o *registryOptions) sources() ([]registry.Source, error) {
+	if o.timeout <= 0 {
+		return nil, errors.New("--registry-timeout: want more than 0")
+	}
 	auth, err := o.auth()
 	if err != nil {
 		return nil, err
@@ -149,7 +156,10 @@ func (o *registryOptions) sources() ([]registry.Source, error) {
 		return nil, err
 	}
 	var sources []registry.Source
-	for _, text := range o.registries {
+	for i, text := range o.registries {
+		if slices.Contains(o.registries[:i], text) {
+			continue // whoever is registered is so once
+		}
 		switch scheme, _, _ := strings.Cut(text, "://"); scheme {
 		case "zookeeper", "zookeeper+tls":
 			r, err := zookeeper.Parse(text)
@@ -172,7 +182,11 @@ func (o *registryOptions) sources() ([]registry.Source, error) {
 			}
 			sources = append(sources, r)
 		default:
-			return nil, fmt.Errorf("--registry: want zookeeper://HOST:PORT, zookeeper+tls://HOST:PORT or nacos://HOST:PORT, not %q", scheme)
+			wrong := "" // without a scheme it may be USER:PASSWORD@HOST
+			if scheme != text {
+				wrong = fmt.Sprintf(", not %q", scheme)
+			}
+			return nil, errors.New("--registry: want zookeeper://HOST:PORT, zookeeper+tls://HOST:PORT or nacos://HOST:PORT" + wrong)
 		}
 	}
 	return sources, nil
@@ -236,8 +250,8 @@ func (o *surveyOptions) validate() error {
 	switch {
 	case o.dials < 1 || o.dials > 10_000:
 		return errors.New("--dials: want a number from 1 to 10000")
-	case o.timeout <= 0:
-		return errors.New("--timeout: want more than 0")
+	case o.timeout <= 0 || o.reading <= 0:
+		return errors.New("--timeout and --reading-timeout: want more than 0")
 	}
 	return nil
 }

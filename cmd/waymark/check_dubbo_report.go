@@ -40,10 +40,9 @@ func (r *dubboReport) write(w io.Writer, output string) error {
 	switch output {
 	case "junit":
 		return r.junit(w)
-	case "text", "json":
+	default:
 		return show(w, output, r, r.print)
 	}
-	return fmt.Errorf("-o %s: want text, json or junit", output)
 }
 
 const (
@@ -52,7 +51,7 @@ const (
 )
 
 func (r *dubboReport) print(w io.Writer) error {
-	p := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	p := tabwriter.NewWriter(visible{w}, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(p, "%d providers at %d addresses, %d findings\n", r.Providers, r.Addresses, r.Findings)
 	for _, n := range r.Notes {
 		fmt.Fprintf(p, "Note: %s\n", n)

@@ -139,6 +139,10 @@ func TestCheckDubbo(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 
+	if text, err = check("--registry", "zookeeper://127.0.0.1:2181"); !errors.Is(err, errFound) || !strings.Contains(text, "8 providers at 7 addresses") {
+		t.Errorf("one registry twice: %v\n%s", err, text)
+	}
+
 	text, err = check("-o", "json")
 	var report struct {
 		Findings  int
@@ -182,6 +186,10 @@ func TestCheckDubboRefuses(t *testing.T) {
 	}{
 		{nil, "registry"},
 		{[]string{"--registry", "etcd://127.0.0.1"}, `not "etcd"`},
+		{[]string{"--registry", "dubbo:verysecret@127.0.0.1"}, "want zookeeper://HOST:PORT"},
+		{[]string{"--registry", "zookeeper://127.0.0.1", "-o", "xml"}, "want text, json or junit"},
+		{[]string{"--registry", "zookeeper://127.0.0.1", "--registry-timeout", "0s"}, "--registry-timeout"},
+		{[]string{"--registry", "zookeeper://127.0.0.1", "--reading-timeout", "0s"}, "--reading-timeout"},
 		{[]string{"--registry", "zookeeper://dubbo:verysecret@127.0.0.1"}, "write them into a file"},
 		{[]string{"--registry", "zookeeper://127.0.0.1", "--auth-file", bad}, "want one line, USER:PASSWORD"},
 		{[]string{"--registry", "zookeeper://127.0.0.1", "--auth-file", "/none"}, "no such file"},
