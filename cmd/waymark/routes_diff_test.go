@@ -122,6 +122,21 @@ protocol static waymark4 {
 	route 10.131.9.0/24 via 10.132.2.21; # node-1
 	route 10.131.10.0/24 via 10.132.2.22; # node-2
 }`, "this is the new whole, without foreign static routes, of which there are 1", "found"},
+		"deactivated": {"set routing-options static route 10.131.9.0/24 next-hop 10.132.2.21\ndeactivate routing-options static route 10.131.9.0/24\n" +
+			"set routing-options static route 10.131.10.0/24 next-hop 10.132.2.22\nset routing-options static route 10.131.11.0/24 next-hop 10.1.1.1\ndeactivate routing-options static route 10.131.11.0/24\n", cluster + " --format juniper-junos --fix", `
+delete routing-options static route 10.131.9.0/24
+# node-1
+set routing-options static route 10.131.9.0/24 next-hop 10.132.2.21`, "", "found"},
+		"disabled": {"set protocols static route 10.131.9.0/24 next-hop 10.132.2.21\nset protocols static route 10.131.10.0/24 next-hop 10.132.2.22 disable\n", cluster + " --format vyos", `
+core1, vyos: 1 right, 1 wrong; foreign and left alone: 0
+
+wrong, line 2: set protocols static route 10.131.10.0/24 next-hop 10.132.2.22 disable
+  wanted: 10.131.10.0/24 via 10.132.2.22 (node-2)
+  it is deactivated
+    delete protocols static route 10.131.10.0/24
+    set protocols static route 10.131.10.0/24 description 'node-2'
+    set protocols static route 10.131.10.0/24 next-hop 10.132.2.22
+`, "", "found"},
 		"no ranges": {inStep + "ip route 10.131.77.0/24 10.132.2.77\n", " --gateway core1 --format frr" + two, "core1, frr: 2 right, in step; foreign and left alone: 2",
 			"routes of nodes that are gone are not looked for", ""},
 		"a new host":      {"192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.1\n", cluster + " --format linux --fix", "route replace 10.131.9.0/24 via 10.132.2.21 proto static # node-1", "", "found"},

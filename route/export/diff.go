@@ -55,16 +55,25 @@ func (d Difference) Empty() bool {
 func Diff(want []Route, have []Static, within []netip.Prefix) Difference {
 	c := newComparison(want, within)
 	byRoute := map[place][]Static{}
+	off := map[place]Static{}
 	for _, h := range have {
+		if h.Off {
+			off[placeOf(h.Route)] = h
+			continue
+		}
 		byRoute[placeOf(h.Route)] = append(byRoute[placeOf(h.Route)], h)
 	}
 	for _, w := range want {
+		if h, ok := off[placeOf(w)]; ok && !slices.ContainsFunc(byRoute[placeOf(w)], func(h Static) bool { return h.does(w) }) {
+			c.Wrong = append(c.Wrong, Change{Have: h, Want: w, Why: "it is deactivated"})
+			continue
+		}
 		c.wanted(w, byRoute[placeOf(w)])
 	}
 	slips := newSlips(c.missing)
 	near := map[place]bool{}
 	for _, h := range have {
-		if _, ok := c.want[placeOf(h.Route)]; ok {
+		if _, ok := c.want[placeOf(h.Route)]; ok || h.Off {
 			continue
 		}
 		if change, ok := c.nearMiss(slips, h); ok {

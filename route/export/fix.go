@@ -23,13 +23,13 @@ func (d Difference) Fix(dialect string) (string, error) {
 	return f.enter.String() + f.first.String() + f.change.String() + f.undo.String(), nil
 }
 
-// Commands are those of Fix in two parts, to show them: what to enter, and what to undo.
+// Commands are those of Fix in two parts, to show them: what to enter, with what must go before, and what to undo then.
 func (d Difference) Commands(dialect string) (enter, undo string, err error) {
 	f, err := d.commands(dialect)
 	if err != nil {
 		return "", "", err
 	}
-	return f.enter.String() + f.change.String(), f.first.String() + f.undo.String(), nil
+	return f.enter.String() + f.first.String() + f.change.String(), f.undo.String(), nil
 }
 
 func (d Difference) commands(dialect string) (*fixing, error) {
@@ -114,6 +114,9 @@ func (f *fixing) plan(wrong []Change) exchange {
 		f.left = append(f.left, c.Want)
 		at, replaced := last[placeOf(c.Want)]
 		switch {
+		case c.Have.Off: // until the commit nothing happens
+			x.first = append(x.first, c.Have)
+			x.change = append(x.change, c.Want)
 		case inPlace(c) && i == at:
 			x.change = append(x.change, c.Want)
 		case inPlace(c) && openbsd: // "route change" wants one next hop

@@ -17,6 +17,9 @@ type Static struct {
 	Line int    `json:"line"`          // the first line that made it, from 1
 	Text string `json:"text"`          // that line, trimmed; with RouterOS those that it goes on in too
 
+	// Off says that the configuration has it, but deactivated: entered again it stays so.
+	Off bool `json:"off,omitempty"`
+
 	normal int64 // the dialect's default of the preference
 }
 

@@ -76,18 +76,13 @@ func (t *statements) hop(route *statementRoute, hop Static) *statementHop {
 // end hands the routes to the reading.
 func (t *statements) end() {
 	for _, route := range t.order {
-		if route.hidden {
-			continue
-		}
-		if len(route.hops) == 0 {
+		if len(route.hops) == 0 && !route.hidden {
 			t.source = source{route.all.Line, route.all.Text}
 			t.refuse(errNoHop)
 		}
 		for _, h := range route.hops {
-			if h.hidden {
-				continue
-			}
 			s := route.all
+			s.Off = route.hidden || h.hidden
 			s.NextHop, s.Via, s.Line, s.Text = h.NextHop, h.Via, h.Line, h.Text
 			if h.Preference != 0 {
 				s.Preference = h.Preference

@@ -134,7 +134,7 @@ func undoJunos(r *removal, s Static) string {
 	line := "delete " + junosPath(s.Route)
 	qualified, word := strings.HasPrefix(s.Via, junosQualifiedHop), ""
 	switch via, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(s.Via, junosQualifiedHop), " "), " "); {
-	case r.last(s):
+	case s.Off || r.last(s):
 		return line
 	case s.NextHop.IsValid():
 		word = s.NextHop.String()
@@ -153,7 +153,7 @@ func undoJunos(r *removal, s Static) string {
 func undoVyOS(r *removal, s Static) string {
 	line := "delete " + vyosPath(s.Route)
 	switch {
-	case r.last(s):
+	case s.Off || r.last(s):
 		return line
 	case s.NextHop.IsValid():
 		return line + " next-hop " + s.NextHop.String()

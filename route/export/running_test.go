@@ -51,6 +51,7 @@ func describe(s Static) string {
 	add("vrf %s", s.VRF, s.VRF != "")
 	add("preference %d", s.Preference, s.Preference != 0)
 	add("tag %d", s.Tag, s.Tag != 0)
+	add("%s", "off", s.Off)
 	add("%s", "bfd", s.BFD)
 	add("track %d", s.Track, s.Track != 0)
 	add("%q", s.Name, s.Name != "")
