@@ -123,7 +123,7 @@ func (a *access) podAddress(ctx context.Context, runDir, pod string, v4 bool) (n
 	}
 	namespace, name, ok := strings.Cut(pod, "/")
 	if !ok || namespace == "" || name == "" {
-		return netip.Addr{}, fmt.Errorf("--pod %q: want NAMESPACE/NAME or an address", pod)
+		return netip.Addr{}, fmt.Errorf("pod %q: want NAMESPACE/NAME or an address", pod)
 	}
 	found, err := a.pod(ctx, namespace, name)
 	if err != nil {
