@@ -45,6 +45,13 @@ func Parse(dialect, text string) (found []Static, unread []Unread, err error) {
 	if err := d.read(&r); err != nil {
 		return nil, nil, fmt.Errorf("read static routes of %s: %w", dialect, err)
 	}
+	r.found = slices.DeleteFunc(r.found, func(s Static) bool {
+		odd := unsafeHop(s.Via)
+		if odd {
+			r.unread = append(r.unread, Unread{s.Line, s.Text, errUnsafeHop.Error()})
+		}
+		return odd
+	})
 	for i := range r.found {
 		s := &r.found[i]
 		s.normal = d.normal(&s.Route)
@@ -163,6 +170,14 @@ func (s *Static) setHop(word string) error {
 
 // errNoHop is what is wrong with a route that was cut off.
 var errNoHop = errors.New("it has no next hop")
+
+// errUnsafeHop is what is wrong with a next hop that must stand in no command.
+var errUnsafeHop = errors.New("its next hop has characters that the name of no interface has")
+
+// unsafeHop says that a next hop would be more than a word in the command that removes it.
+func unsafeHop(via string) bool {
+	return strings.ContainsFunc(via, func(c rune) bool { return c < ' ' || strings.ContainsRune("\"`$;\\|&<>?\x7f", c) })
+}
 
 // complete says what a route lacks that was read to its end.
 func (s *Static) complete() error {

@@ -79,7 +79,9 @@ func (r *reading) mikrotik(six bool, p phrase) {
 				s.Prefix, err = readPrefix(value)
 			}
 		case "gateway":
-			hops = strings.Split(value, ",")
+			if hops = strings.Split(value, ","); unsafeHop(value) {
+				err = errUnsafeHop
+			}
 		case "routing-table", "routing-mark":
 			if value != "main" {
 				s.VRF = value
