@@ -54,7 +54,7 @@ func Parse(text string) (*Registry, error) {
 	hosts, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(query)
 	if strings.Contains(text, "@") || strings.Contains(strings.ToLower(query), "password") {
-		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file")
+		return nil, errors.New("registry: user and password do not belong into an URL, which others can see: write them into a file, for --auth-file")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", text, err)
