@@ -28,7 +28,7 @@ func routesDiffCommand() *cobra.Command {
 		Short: "What keeps a router's static routes from being those that the cluster needs",
 		Long: `What keeps a router's static routes from being those that "routes export" writes. FILE is what the router itself shows:
 show running-config, display current-configuration, show configuration | display set, /ip route export, ip route show, bird.conf.
-All of it or the part with static routes; of a new router, which has none yet, all.
+All of it or the part with static routes; of a new router, which has none yet, all. Its routing table is refused.
 
 Printed are, each with the commands that put it right:
 
@@ -211,7 +211,7 @@ func (r *diffReport) read(text, name string) error {
 	if r.Format != "linux" && r.Format != "openbsd" && isTable(text) { // these two show it as their configuration
 		return fmt.Errorf("%s has no static route in %s; it looks like a routing table: give what the router shows as its configuration", name, r.Format)
 	}
-	r.Unread = unread
+	r.Unread, r.bare = unread, name
 	return err
 }
 

@@ -23,7 +23,8 @@ type diffReport struct {
 	want       []export.Route
 	have       []export.Static
 	difference export.Difference
-	narrow     bool // nothing says which ranges are the cluster's
+	bare       string // the name of a text without static routes; "": it has some
+	narrow     bool   // nothing says which ranges are the cluster's
 }
 
 // diffFinding is one difference. Enter and Undo are commands; none where the format has no commands.
@@ -145,6 +146,9 @@ func (o *diffOptions) print(out, notes io.Writer, r *diffReport) error {
 		}
 	} else if err := errors.Join(r.find(), show(out, o.output, r, r.print)); err != nil {
 		return err
+	}
+	if r.bare != "" {
+		fmt.Fprintf(notes, "%s has no static route at all: is it the whole of what the router shows?\n", r.bare)
 	}
 	if r.narrow {
 		fmt.Fprintln(notes, "routes of nodes that are gone are not looked for: neither --within nor the DatacenterNetwork's clusterCIDRs say where they would be")

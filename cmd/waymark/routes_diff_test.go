@@ -144,6 +144,7 @@ wrong, line 2: set protocols static route 10.131.10.0/24 next-hop 10.132.2.22 di
 		"the default":     {strings.Replace(inStep, "2.21\n", "2.21 50\n", 1), cluster + " --preference 1 --fix", "! node-1\nip route 10.131.9.0/24 10.132.2.21 1\n", "", "found"},
 		"empty":           {"\n", cluster, "", "", "standard input is empty, which says nothing"},
 		"UTF-16":          {"\xff\xfei\x00p\x00", cluster, "", "", "in UTF-16, as PowerShell writes it"},
+		"no routes":       {"% Permission denied\n", cluster + " --fix", "! node-1\nip route 10.131.9.0/24 10.132.2.21\n", "standard input has no static route at all", "found"},
 		"no text":         {"\x7fELF\x00", cluster, "", "", "standard input is no text, or in UTF-16"},
 		"a routing table": {"S 10.131.9.0/24 [1/0] via 10.132.2.21\nO 10.140.0.0/16 [110/20] via 10.132.0.2, 1d\n", cluster, "", "", "it looks like a routing table"},
 		"another dialect": {inStep, cluster + " --format mikrotik", "", "", "standard input has no static route in mikrotik; it looks like cisco-ios or cisco-nxos or arista-eos or frr, in which it has 3: say with --format which it is"},

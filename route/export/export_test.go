@@ -187,6 +187,11 @@ func TestAssign(t *testing.T) {
 	if !slices.Equal(unreached, wantUnreached) {
 		t.Errorf("got %v", unreached)
 	}
+	itself := gateways[0].Address
+	routes, unreached = Assign(gateways[:1], []Node{{"node-a", []netip.Addr{itself}, []netip.Prefix{netip.MustParsePrefix("10.131.9.0/24")}}})
+	if want := fmt.Sprintf("%s is the address of gateway %s", itself, gateways[0].Name); len(routes) > 0 || len(unreached) != 1 || unreached[0].Reason != want {
+		t.Errorf("got %v and %v, want %s", routes, unreached, want)
+	}
 }
 
 func TestRefusals(t *testing.T) {

@@ -48,7 +48,7 @@ func Assign(gateways []Gateway, nodes []Node) (routes []Route, unreached []Unrea
 				routes = append(routes, r)
 			}
 			if !found {
-				unreached = append(unreached, Unreached{n.Name, prefix, n.why(prefix)})
+				unreached = append(unreached, Unreached{n.Name, prefix, n.why(prefix, gateways)})
 			}
 		}
 	}
@@ -61,7 +61,7 @@ func Assign(gateways []Gateway, nodes []Node) (routes []Route, unreached []Unrea
 
 func (g *Gateway) nextHop(n Node, prefix netip.Prefix) (netip.Addr, bool) {
 	for _, a := range n.Addresses {
-		if a.Is4() == prefix.Addr().Is4() && slices.ContainsFunc(g.NodeSubnets, func(s netip.Prefix) bool { return s.Contains(a) }) {
+		if a.Is4() == prefix.Addr().Is4() && a != g.Address && slices.ContainsFunc(g.NodeSubnets, func(s netip.Prefix) bool { return s.Contains(a) }) {
 			return a, true
 		}
 	}
@@ -69,7 +69,7 @@ func (g *Gateway) nextHop(n Node, prefix netip.Prefix) (netip.Addr, bool) {
 }
 
 // why says what keeps gateways from reaching a prefix of the node.
-func (n *Node) why(prefix netip.Prefix) string {
+func (n *Node) why(prefix netip.Prefix, gateways []Gateway) string {
 	var same []string
 	for _, a := range n.Addresses {
 		if a.Is4() == prefix.Addr().Is4() {
@@ -82,6 +82,11 @@ func (n *Node) why(prefix netip.Prefix) string {
 			name = "IPv4"
 		}
 		return fmt.Sprintf("the node has no %s address", name)
+	}
+	for _, g := range gateways {
+		if slices.Contains(same, g.Address.String()) {
+			return fmt.Sprintf("%s is the address of gateway %s", g.Address, g.Name)
+		}
 	}
 	return fmt.Sprintf("no gateway has %s in its nodeSubnets", strings.Join(same, " or "))
 }
