@@ -111,6 +111,9 @@ func (o *configOptions) config(c *cluster) (text string, missing []string, err e
 	if o.peer != "" && !slices.ContainsFunc(c.peers, func(p v1alpha1.BGPPeer) bool { return p.Name == o.peer }) {
 		return "", nil, fmt.Errorf("there is no BGPPeer %q; there are %s", o.peer, orNone(names(peerNames(c.peers))))
 	}
+	if len(c.configurations) == 0 {
+		return "", nil, errors.New("there is no BGPConfiguration: beside Nodes it takes that and the BGPPeers to know the sessions")
+	}
 	peerings, missing, err := c.peerings(o)
 	if err != nil {
 		return "", nil, err

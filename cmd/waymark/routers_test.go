@@ -110,6 +110,7 @@ func TestRoutersConfig(t *testing.T) {
 		"no format":                 {two, "--peer tor", nil, "", "no gateway of the DatacenterNetwork has 10.132.2.1, so its dialect is not known: set --format"},
 		"no network":                {peered + peeredNode("node-1", "10.132.2.21", "10.131.8.0/24", ""), "--peer rr1 --format frr --neighbors range", nil, "", "the network of node node-1, 10.132.2.21, is not known: name it by --subnet"},
 		"no nodes":                  {peered, "--format frr", nil, "", "no node has a session to configure"},
+		"nodes alone":               {peeredNode("node-1", "10.132.2.21", "10.131.8.0/24", ""), "--format frr", nil, "", "there is no BGPConfiguration"},
 		"bad neighbors":             {two, "--neighbors some", nil, "", "--neighbors some: want each or range"},
 		"bad send":                  {two, "--send some", nil, "", "--send some: want all or accepted"},
 		"bad subnet":                {two, "--subnet 10.0.0.1/8", nil, "", "--subnet 10.0.0.1/8: "},
