@@ -53,6 +53,7 @@ type Client struct {
 	Limit       int        `json:"limit"` // 0: there is none, -1: not known
 	Findings    []Finding  `json:"findings"`
 	podsKnown   bool
+	asSelves    int // pods of the node, if it is the node's address, that the server sees with their own of the same IP version
 }
 
 // Forecast is what masquerading does to a node, or would do: all its pods share one limit.
@@ -155,8 +156,21 @@ func (c *index) clients(s *Server, pods map[string]int) []Client {
 			client.Sessions++
 		}
 	}
+	type side struct {
+		node string
+		is4  bool
+	}
+	asSelves := map[side]int{}
+	for addr, client := range at {
+		if client.Class == PodAddress && client.Sessions > 0 {
+			asSelves[side{client.Node, addr.Is4()}]++
+		}
+	}
 	list := make([]Client, 0, len(at))
-	for _, client := range at {
+	for addr, client := range at {
+		if client.Class == NodeAddress {
+			client.asSelves = asSelves[side{client.Node, addr.Is4()}]
+		}
 		list = append(list, *client)
 	}
 	return list
@@ -173,7 +187,11 @@ func (c *Client) judge(s *Server) {
 		if c.podsKnown {
 			its = fmt.Sprintf("its %d pods", c.Pods)
 		}
-		add(Masqueraded, "%s holds sessions as %s: what %s send is masqueraded, unless the node itself is a client", c.Address, who, its)
+		if c.asSelves > 0 {
+			add(Masqueraded, "%s holds sessions as %s, and %d of %s are seen with their own addresses: some are masqueraded, or a program in the node's own network is the client", c.Address, who, c.asSelves, its)
+		} else {
+			add(Masqueraded, "%s holds sessions as %s: what %s send is masqueraded, unless the node itself is a client", c.Address, who, its)
+		}
 	}
 	refused := ""
 	if s.Refused > 0 {
@@ -223,7 +241,7 @@ func forecastsOf(s *Server, clients []Client, pods map[string]int) []Forecast {
 			at[c.Node] = f
 		}
 		f.Connections += c.Connections
-		f.Masqueraded = f.Masqueraded || c.Class == NodeAddress
+		f.Masqueraded = f.Masqueraded || c.Class == NodeAddress && c.asSelves == 0
 	}
 	var list []Forecast
 	for _, f := range at {

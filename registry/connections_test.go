@@ -52,6 +52,10 @@ func TestJudgeConnections(t *testing.T) {
 			"10.244.2.2 Pod pod shop/b1\n10.244.1.2 Pod pod shop/a1\nfd00:1::2 Pod pod shop/a1", "a: 2 2 10 false, b: 2 2 10 false"},
 		"a node that masquerades": {10, "10.0.0.1=2 10.244.2.2=2",
 			"10.0.0.1 Node node a Masqueraded\n10.244.2.2 Pod pod shop/b1", "a: 2 2 10 true, b: 2 2 10 false"},
+		"a client in the node's own network": {3, "10.0.0.1=1 10.244.1.2=1 10.244.1.3=1",
+			"10.0.0.1 Node node a Masqueraded\n10.244.1.2 Pod pod shop/a1\n10.244.1.3 Pod pod shop/a2", "a: 2 3 2 false"},
+		"a node that masquerades IPv4 only": {10, "10.0.0.1=1 fd00:1::2=1",
+			"10.0.0.1 Node node a Masqueraded\nfd00:1::2 Pod pod shop/a1", "a: 2 2 10 true"},
 		"the least room first": {3, "10.244.1.2=1 10.244.2.2=3",
 			"10.244.2.2 Pod pod shop/b1 LimitReached\n10.244.1.2 Pod pod shop/a1", "b: 2 3 2 false, a: 2 1 6 false"},
 		"a monitor on a node":        {10, "10.0.0.1=2-2", "10.0.0.1 Node node a", ""},
@@ -122,6 +126,15 @@ func TestConnectionsWithoutACluster(t *testing.T) {
 	only := Cluster{Nodes: lab().Nodes} // a user that may not list pods
 	clients, _ = JudgeConnections(only, []Server{connected(60, "10.0.0.1=4")})
 	if len(clients[0].Findings) != 1 || !strings.Contains(clients[0].Findings[0].Message, "what its pods send is masqueraded") {
+		t.Errorf("got %+v", clients)
+	}
+}
+
+// TestClientInTheNodesNetwork: with pods that are seen as themselves it is no proof of masquerading, and is not said to be.
+func TestClientInTheNodesNetwork(t *testing.T) {
+	clients, _ := JudgeConnections(lab(), []Server{connected(60, "10.0.0.1=1 10.244.1.2=1")})
+	const want = "10.0.0.1 holds sessions as node a, and 1 of its 2 pods are seen with their own addresses: some are masqueraded, or a program in the node's own network is the client"
+	if len(clients[0].Findings) != 1 || clients[0].Findings[0].Message != want {
 		t.Errorf("got %+v", clients)
 	}
 }
