@@ -44,7 +44,8 @@ The cluster's ranges are those of --within; without it those of the DatacenterNe
 them the wanted prefixes alone, and then routes of nodes that are gone are not found. PodCIDRs of nodes that the gateway does
 not reach, the datacenter's networks and AddressPools are never part of them. Static routes outside are foreign: counted, and
 never touched; so are routes that discard what is left of a range, and other VRFs. The one exception is a near miss whose next hop
-is a node's address. It is removed, after a comment, when that is the node of the missing route, else it is only shown.
+is a node's address. It is removed, after a comment, when that is the node of the missing route and it does not cover that route,
+else it is only shown.
 
 --fix prints nothing but commands, for review and then for the router: first what is to be there, then, the longest prefixes
 first, the undo of what is not. No wanted prefix that has a route is without one in between. Until its undo a wrong next hop gets a

@@ -48,7 +48,8 @@ func (d Difference) Empty() bool {
 // Diff compares the routes that one gateway is to have with the static routes that it has. It decides on the static routes in the
 // VRFs of the wanted ones, inside the ranges of the cluster (within) or to a wanted prefix. Others are foreign, and so are, in those
 // ranges, routes that discard what no better one takes: they are customary. Of those outside, a slip of a route that is missing is
-// told by its next hop, which is a node's; it goes only when that is the very node of the missing route, else it is left.
+// told by its next hop, which is a node's; it goes only when that is the very node of the missing route, and not when it covers
+// that route, else it is left.
 //
 // Options are compared that the wanted routes have; names are not. Where nothing is wanted nothing goes: it is more often a mistake
 // than an empty cluster.
@@ -220,6 +221,9 @@ func (c *comparison) nearMiss(slips *slips, h Static) (Change, bool) {
 		}
 		change.Why += "; " + c.whyHop(h, w)
 		change.Leave = outside
+	}
+	if outside && h.Prefix.Overlaps(w.Prefix) { // it carries packets of others too
+		change.Leave = true
 	}
 	return change, true
 }
