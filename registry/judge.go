@@ -261,7 +261,7 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 	}
 	switch {
 	case a.Reach == Refused && at.class == NodeAddress:
-		return says(NobodyListens, "nobody listens on %d at %s, which is the address of node %s: a pod that registers it needs hostNetwork or a hostPort, "+
+		return says(NobodyListens, "nobody listens on %d at %s, which is the address of node %s: a pod that registers it needs hostNetwork, a hostPort or a NodePort, "+
 			"or it has registered the address that its node gives to its packets", e.Port, e.Host, at.node.Name)
 	case a.Reach == Refused:
 		return says(NobodyListens, "%s is reached, and nobody listens on port %d", e.Host, e.Port)
@@ -303,7 +303,7 @@ func broken(hear hearing, e *Endpoint, a Answer, at place) Finding {
 
 // elsewhere is broken for what is no pod of a known node.
 func elsewhere(e *Endpoint, a Answer, at place) Finding {
-	what := map[Class]string{NodeAddress: "a node of the cluster", ServiceAddress: "a Service of Kubernetes: only hosts with kube-proxy reach it",
+	what := map[Class]string{NodeAddress: "a node of the cluster", ServiceAddress: "a Service of Kubernetes: only hosts with kube-proxy reach a cluster IP",
 		Datacenter: "a host of the datacenter", Private: "a private address of nobody that is known here", Public: "a public address",
 		PodAddress: "a pod", Name: "a name", Loopback: "this host", LinkLocal: "a neighbour of this host", Unusable: "nobody's address"}[at.class]
 	reason := Unreachable

@@ -83,14 +83,18 @@ type Target struct {
 	Port          uint16
 	Protocol      string
 	Serialization string
+	TLS           bool // an open port will do: the certificates are between consumers and it
 }
 
 // Target is where a provider says that it is.
-func (p Provider) Target() Target { return Target{p.Host, p.Port, p.Protocol, p.Serialization} }
+func (p Provider) Target() Target { return Target{p.Host, p.Port, p.Protocol, p.Serialization, p.TLS} }
 
 // Probe connects and talks; each of both takes at most the timeout.
 func Probe(ctx context.Context, dialer Dialer, t Target, timeout time.Duration) Answer {
 	talk := speakers[t.Protocol]
+	if t.TLS {
+		talk = nil
+	}
 	answer := attempt(ctx, dialer, t, timeout, talk)
 	// A provider that does not know a serialization may hang up, or answer nothing.
 	if t.Protocol == "dubbo" && (answer.Speech == Closes || answer.Speech == Silent) && ctx.Err() == nil {

@@ -127,6 +127,22 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+func TestProbeOfTLS(t *testing.T) {
+	p, err := ParseURL("dubbo%3A%2F%2F127.0.0.1%3A1%2Fcom.x.Greeter%3Fssl-enabled%3Dtrue")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := p.Target()
+	target.Port = listen(t, says("\x15\x03\x03\x00\x02\x02\x0a")).Port // the alert of a server that is spoken to without TLS
+	if a := Probe(t.Context(), dialer{}, target, time.Second); !a.Good() || a.Speech != "" {
+		t.Errorf("%+v", a)
+	}
+	target.TLS = false
+	if a := Probe(t.Context(), dialer{}, target, time.Second); a.Speech != Else {
+		t.Errorf("without: %+v", a)
+	}
+}
+
 func TestProbeOfADeadPort(t *testing.T) {
 	refused := errors.New("refused")
 	a := Probe(t.Context(), dialerFunc(func() (Conn, error) { return nil, &DialError{Reach: Refused, Err: refused} }), Target{Protocol: "dubbo"}, time.Second)

@@ -30,6 +30,7 @@ type Provider struct {
 	Port        uint16 `json:"port"`
 	// Serialization that a client is to use; empty: hessian2.
 	Serialization string `json:"serialization,omitempty"`
+	TLS           bool   `json:"tls,omitempty"` // is spoken there
 }
 
 // Source is a registry. It calls each with every provider, or with what is wrong with an entry, whose Provider then has
@@ -81,6 +82,7 @@ func ParseURL(name string) (Provider, error) {
 	p.Protocol, p.Interface = strings.Clone(strings.ToLower(protocol)), strings.Clone(path) // parts of a long text would keep all of it
 	for parameter := range strings.SplitSeq(query, "&") {
 		key, value, _ := strings.Cut(parameter, "=")
+		p.TLS = p.TLS || key == "ssl-enabled" && value == "true"
 		into := map[string]*string{"application": &p.Application, "interface": &p.Interface, "group": &p.Group, "version": &p.Version,
 			"serialization": &p.Serialization}[key]
 		if into == nil || value == "" {

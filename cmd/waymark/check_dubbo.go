@@ -38,9 +38,9 @@ func checkDubboCommand() *cobra.Command {
 		Long: `Whether consumers reach what Dubbo providers have registered, and where it breaks if not. To be run where consumers are.
 
 It reads every provider of the registries, of Dubbo 2 by interface and of Dubbo 3 by application, and connects to each address
-once, by the protocol that is registered: a heartbeat for dubbo, SETTINGS and PING for tri and grpc, OPTIONS for rest. No
-service is called, and nothing is written. Each address is judged by what the cluster says of it: whose it is, whether the
-node announces it, at which peers.
+once, by the protocol that is registered: a heartbeat for dubbo, SETTINGS and PING for tri and grpc, OPTIONS for rest; of one
+with ssl-enabled=true an open port will do. No service is called, and nothing is written. Each address is judged by what the
+cluster says of it: whose it is, whether the node announces it, at which peers.
 
 Registries: zookeeper://HOST:PORT[,HOST:PORT...][/CHROOT][?group=GROUP&rootPath=/PATH], zookeeper+tls:// for TLS;
 nacos://HOST:PORT[?namespace=ID&group=GROUP] and nacos+tls:// for Nacos 2. User and password are the one line

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -109,7 +108,11 @@ func (r *dubboReport) printGood(w io.Writer) {
 		}
 		var spoken []string
 		for _, a := range e.Answers {
-			spoken = append(spoken, cmp.Or(a.Protocol, "TCP"))
+			if a.Speech == registry.Speaks {
+				spoken = append(spoken, a.Protocol)
+			} else {
+				spoken = append(spoken, "TCP")
+			}
 		}
 		slices.Sort(spoken)
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", e.Address(), whose(e), services(e), strings.Join(slices.Compact(spoken), ", "), orNone(strings.Join(e.Announced, ", ")))
