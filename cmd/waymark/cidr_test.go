@@ -76,6 +76,16 @@ RANGE          FOR   ROOM                       FULL AT 0% A YEAR  VERDICT
 
 DIR/odd.txt: 0 networks, 0 routes, 1 lines that could not be read
   line 1: 10.131.101.0/33 is no prefix: 10.131.101.0/33 via 10.132.2.22 dev eth0`, "found"},
+		"a list in other forms": {"10.130.0.0/17; '10.131.0.0/17'\n - \"10.132.0.0/17\"\n10.133.0.0 - 10.133.0.255\n", "--cluster 10.131.0.0/16 --nodes 10 --datacenter -", `
+RANGE          FOR   ROOM                       FULL AT 0% A YEAR  VERDICT
+10.131.0.0/16  pods  10 of 256 nodes, /24 each  never              does not fit
+
+10.131.0.0/16 for pods:
+  ! overlaps 10.131.0.0/17 of network stdin:1
+  would do: 10.129.0.0/16, 10.133.0.0/16, 10.128.0.0/16
+
+stdin: 3 networks, 0 routes, 1 lines that could not be read
+  line 3: it is from one address to another: write prefixes: 10.133.0.0 - 10.133.0.255`, "found"},
 		"nothing known": {"", "--cluster 10.0.0.0/8 --nodes 70000", `
 RANGE       FOR   ROOM                            FULL AT 0% A YEAR  VERDICT
 10.0.0.0/8  pods  70000 of 65536 nodes, /24 each  now                does not fit

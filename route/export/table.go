@@ -104,7 +104,7 @@ func (t *tableReader) line(line string) (bare bool) {
 	if at := strings.Index(" "+line, " #"); at >= 0 {
 		line = line[:at]
 	}
-	w := strings.FieldsFunc(line, func(c rune) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == ',' })
+	w := strings.FieldsFunc(line, func(c rune) bool { return strings.ContainsRune(" \t\r\n,;", c) })
 	switch {
 	case len(w) == 0:
 		return false
@@ -131,6 +131,9 @@ func (t *tableReader) line(line string) (bare bool) {
 	}
 	indented := line[0] == ' ' || line[0] == '\t'
 	p, err := t.destination(w[at:], at > 0, indented)
+	if err == nil && len(w) > at+2 && w[at+1] == "-" && like(w[at+2]) {
+		err = errors.New("it is from one address to another: write prefixes")
+	}
 	switch {
 	case err != nil:
 		t.refuse(err)
@@ -160,7 +163,7 @@ func prefixesOnly(w []string) ([]netip.Prefix, bool) {
 	}
 	var all []netip.Prefix
 	for _, word := range w {
-		p, err := netip.ParsePrefix(word)
+		p, err := netip.ParsePrefix(strings.Trim(word, `"'`))
 		if err != nil {
 			return nil, false
 		}
