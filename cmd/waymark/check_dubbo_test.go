@@ -205,6 +205,17 @@ func TestCheckDubboRefuses(t *testing.T) {
 	}
 }
 
+// TestSurveyIsOfOthers: a name that stands for this host is not tried by who answers here.
+func TestSurveyIsOfOthers(t *testing.T) {
+	answerDubbo(t, "127.0.0.1:20899")
+	survey, done := (&surveyOptions{dials: 1, timeout: time.Second}).survey()
+	defer done()
+	target := registry.Target{Host: "localhost", Port: 20899, Protocol: "dubbo"}
+	if a := survey.Run(t.Context(), []registry.Target{target})[target]; a.Reach != registry.Failed || !strings.Contains(a.Detail, "this host itself") {
+		t.Errorf("%+v", a)
+	}
+}
+
 // TestProgress: on a terminal only, and it leaves the line empty.
 func TestProgress(t *testing.T) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
