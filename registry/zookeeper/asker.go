@@ -157,6 +157,9 @@ func (q *questioning) ask(word string, read func(line string, own uint16) error,
 		default:
 			byWord = fmt.Errorf("%s: %w", word, err)
 			q.deaf = byWord
+			if errors.Is(err, syscall.ECONNREFUSED) && q.adminFails == nil {
+				q.adminFails = errors.New("not asked: where no server listens it is of another server of the host")
+			}
 		}
 	}
 	byCommand := q.adminFails

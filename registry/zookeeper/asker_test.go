@@ -114,6 +114,15 @@ func TestAskEnsemble(t *testing.T) {
 	}
 }
 
+// TestDeadByAnother: a server that is dead is not judged by the AdminServer of another of its host.
+func TestDeadByAnother(t *testing.T) {
+	zookeepertest.Start(t, nettest.Self, "127.0.0.1", "")
+	_, err := Asker{Timeout: 2 * time.Second, AdminPort: zookeepertest.AdminPort}.Ask(t.Context(), "127.0.0.1:2199")
+	if err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestAllClosed(t *testing.T) {
 	server := zookeepertest.Start(t, nettest.Self, "127.0.0.1", "4lw.commands.whitelist=srvr\nadmin.enableServer=false").Address().String()
 	_, err := asker.Ask(t.Context(), server)
