@@ -94,7 +94,7 @@ func (r *registryRuns) run(ctx context.Context, c *v1alpha1.RegistryCheck) *regi
 		found.err = err
 		return found
 	}
-	survey := registry.Survey{Dialer: dial.Dialer{Connect: (&net.Dialer{KeepAlive: -1}).DialContext}, Dials: defaultDials, Timeout: timeout(c)}
+	survey := registry.Survey{Dialer: dial.Dialer{Connect: (&net.Dialer{KeepAlive: -1, Control: dial.NotHere}).DialContext}, Dials: defaultDials, Timeout: timeout(c)}
 	if c.Spec.Dials != nil {
 		survey.Dials = int(*c.Spec.Dials)
 	}

@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -260,7 +258,7 @@ func (o *surveyOptions) validate() error {
 
 // survey is from here. Without the right to listen to ICMP errors it knows less of why something is not reached.
 func (o *surveyOptions) survey() (survey registry.Survey, done func()) {
-	here := dial.Dialer{Connect: (&net.Dialer{KeepAlive: -1, Control: notHere}).DialContext}
+	here := dial.Dialer{Connect: (&net.Dialer{KeepAlive: -1, Control: dial.NotHere}).DialContext}
 	done = func() {}
 	survey = registry.Survey{Dials: o.dials, Timeout: o.timeout}
 	if listener, err := dial.Listen(); err == nil {
@@ -269,15 +267,6 @@ func (o *surveyOptions) survey() (survey registry.Survey, done func()) {
 	}
 	survey.Dialer = here
 	return survey, done
-}
-
-// notHere refuses loopback addresses. No target is one, but a name may stand for one here, as that of this host often does: who
-// answers there is not whom other hosts find by the name.
-func notHere(_, address string, _ syscall.RawConn) error {
-	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().IsLoopback() {
-		return errors.New("the name stands for this host itself here, a loopback address")
-	}
-	return nil
 }
 
 // progress is a line that is written over and over, on a terminal only.

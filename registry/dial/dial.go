@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strconv"
 	"syscall"
 
@@ -63,4 +64,13 @@ func (d Dialer) explain(err error, host string, port uint16) error {
 		d.Listener.explain(e, host, port)
 	}
 	return e
+}
+
+// NotHere is a Control of a net.Dialer that refuses loopback addresses. No target of a survey is one, but a name may stand for
+// one here, as that of this host often does: who answers there is not whom other hosts find by the name.
+func NotHere(_, address string, _ syscall.RawConn) error {
+	if to, err := netip.ParseAddrPort(address); err == nil && to.Addr().IsLoopback() {
+		return errors.New("the name stands for this host itself here, a loopback address")
+	}
+	return nil
 }
