@@ -74,7 +74,7 @@ func New(t testing.TB, programs string) *Lab {
 			n.Pod.IP(t, "route add default via "+n.network4+".1")
 			n.Pod.IP(t, "route add default via "+n.network6+"::1")
 			n.Masquerade(t)
-			fmt.Fprintf(&neighbors, " neighbor %[1]s remote-as 64513\n neighbor %[1]s timers connect 1\n neighbor %[1]s bfd 3 200 200\n", n.Address)
+			fmt.Fprintf(&neighbors, " neighbor %[1]s remote-as 64513\n neighbor %[1]s timers connect 1\n neighbor %[1]s passive\n neighbor %[1]s bfd 3 200 200\n", n.Address)
 			fmt.Fprintf(&activate, "  neighbor %s activate\n", n.Address)
 			l.Nodes = append(l.Nodes, n)
 		}
