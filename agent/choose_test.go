@@ -11,7 +11,7 @@ import (
 
 // TestChoose follows one node through what it sees of the gateways a, b and c: "+" alive, "?" presumed, "~" returned, "x"
 // dead; a capital letter is a gateway that is leaving; "|" is a new term, in whose list the order is that of the letters; "."
-// comes at once, all others ten seconds later.
+// comes at once, all others ten seconds later; "!" is what c sees that takes itself for cut off.
 func TestChoose(t *testing.T) {
 	for _, test := range []struct{ name, sees, chooses string }{
 		{"the first of the list", "a+b+c+", "a"},
@@ -41,6 +41,9 @@ func TestChoose(t *testing.T) {
 		{"the one that was chosen last goes on", "a+b+ axb+ axbx a?b? a~b+", "a b - b b"},
 		{"but not if it was away itself", "a+b+ axb+ axbx a~b~", "a b - a"},
 		{"sessions begin anew with one that was chosen as returned", "a~b~ a~b+ a?b? a~b+", "a a a a"},
+		{"cut off", "a+b+c+ !axbxc~ a?b?c~ a+b+c~", "a c a a"},
+		{"cut off as the owner", "A+B+c+ a+b+c+ !axbxc~ a?b?c~ a+b+c~", "c c c a a"},
+		{"cut off from BFD alone", "a+b+c+ axb+c+ a~b+c+ a+b+c+ !a+b+c~ a?b?c~ a+b+c~", "a b b b b b b"},
 		{"sessions begin anew", "a+b+ axb+ a?b? a~b+", "a b b b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -55,6 +58,7 @@ func TestChoose(t *testing.T) {
 				if rest, ok := strings.CutPrefix(sight, "."); ok {
 					now, sight = now.Add(1-2*agreeTime), rest
 				}
+				sight, isolated := strings.CutPrefix(sight, "!")
 				list := v1alpha1.EgressAddress{Term: term}
 				healths := map[string]Health{}
 				for i := 0; i < len(sight); i += 2 {
@@ -66,7 +70,7 @@ func TestChoose(t *testing.T) {
 				for _, g := range list.Gateways {
 					u.states = append(u.states, GatewayState{Node: g.Node, Health: healths[g.Node], Leaving: g.Leaving})
 				}
-				u.choose(EgressFacts{Choices: map[uint32]Choice{0: choice}, Now: now}, false)
+				u.choose(EgressFacts{Choices: map[uint32]Choice{0: choice}, Now: now, Isolated: isolated}, "c", false)
 				choice = u.choice
 				got = append(got, map[bool]string{true: "-", false: choice.Gateway}[choice.Gateway == ""])
 			}

@@ -189,7 +189,7 @@ func (d *decision) mark() {
 		if !u.needed && !u.serves {
 			continue
 		}
-		u.choose(d.facts.Egress, d.snapshot.Controlled)
+		u.choose(d.facts.Egress, d.node.Name, d.snapshot.Controlled)
 		d.plan.Egress.Choices[vni] = u.choice
 		if u.serves {
 			name(Way{VNI: vni})
@@ -206,7 +206,7 @@ func (d *decision) mark() {
 	}
 }
 
-func (u *use) choose(f EgressFacts, controlled bool) {
+func (u *use) choose(f EgressFacts, self string, controlled bool) {
 	before := f.Choices[uint32(u.VNI)]
 	if controlled {
 		// Who differs is told by the controller, with a new term. Its list reaches gateways and nodes one by one: what a gateway
@@ -235,7 +235,7 @@ func (u *use) choose(f EgressFacts, controlled bool) {
 		}
 	}
 	// What a node that is cut off owns is nobody else's affair, and nothing that it may keep.
-	u.choice.Final = u.choice.Final && !(f.Isolated && u.serves)
+	u.choice.Final = u.choice.Final && !(f.Isolated && u.choice.Gateway == self)
 }
 
 // owner is the gateway chosen; nil: there is none.
