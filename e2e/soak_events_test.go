@@ -31,6 +31,8 @@ type effect struct {
 	missing bool
 	// asleep: the node's agent is away, and follows an edit only when it is back.
 	asleep bool
+	// moves: addresses go to other gateways by intent.
+	moves bool
 }
 
 func (e event) String() string {
@@ -50,7 +52,7 @@ func (s *soak) event() event {
 		return event{kind: "stop agent", node: n, effect: effect{asleep: true}, begin: func(testing.TB) { _ = n.Agent.Stop() }, end: func(t testing.TB) { n.StartAgent(t) }}
 	case draw < 11:
 		return event{
-			kind: "drain", node: n, effect: effect{absent: true},
+			kind: "drain", node: n, effect: effect{absent: true, moves: true},
 			begin: func(t testing.TB) { s.Describe(t, soakGateways, n.Name) },
 			end:   func(t testing.TB) { s.Describe(t, soakGateways) },
 		}

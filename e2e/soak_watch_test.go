@@ -82,15 +82,16 @@ func (s *soak) stopWatching() {
 // judge looks at all that has been seen during a step.
 func (s *soak) judge(t testing.TB, events []event, at span) {
 	t.Helper()
-	missing, exposed, touched, asleep, lost := false, false, false, false, time.Duration(0)
+	missing, exposed, touched, asleep, moves, lost := false, false, false, false, false, time.Duration(0)
 	absent := map[*egresslab.Node]bool{}
 	for _, e := range events {
 		missing, exposed, touched = missing || e.missing, exposed || e.exposed, touched || e.lost > 0
-		lost, asleep = max(lost, e.lost), asleep || e.asleep
+		lost, asleep, moves = max(lost, e.lost), asleep || e.asleep, moves || e.moves
 		if e.absent {
 			absent[e.node] = true
 		}
 	}
+	touched = touched || asleep && moves // an address may be given to a gateway whose agent is away
 	if len(events) > 1 && touched {
 		lost = returnLimit // both gateways of an address may be gone at once
 	}
