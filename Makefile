@@ -42,10 +42,13 @@ generate: tools ## deep copies and CustomResourceDefinitions from api/v1alpha1
 .PHONY: test
 test: deps tools build dubbo verify ## everything: pure packages, adapters in namespaces, interoperation, stories
 	CGO_ENABLED=1 $(GO) test -race -vet=off -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
-	$(RACE) -p 3 $$($(GO) list ./... | grep -Ev '/($(QUIET))(/|$$)')
+	$(RACE) -p 3 $$($(GO) list $(LONG) ./... | grep -Ev '/($(QUIET))(/|$$)')
 	@$(MAKE) --no-print-directory -j 2 -O test-egress test-quiet
 
 RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 20m
+
+# What takes longest begins first, and others go on beside it.
+LONG := ./nat/... ./manifests ./controller
 
 # Packages whose tests count packets or milliseconds: two at a time, and nothing that compiles beside them.
 QUIET := bfd|demo|e2e|route
