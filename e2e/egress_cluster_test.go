@@ -192,7 +192,7 @@ func gatewayDiesAlone(t *testing.T, c *EgressCluster) {
 	lost := egresslab.Outage(probes, begin, probeInterval)
 	t.Logf("%s then %s: outage %v, sources %v", names[0], second, lost, egresslab.Sources(probes))
 	if lost > time.Second {
-		t.Errorf("new connections were lost for %v", lost)
+		t.Errorf("new connections were lost for %v: %s", lost, egresslab.Losses(probes, begin))
 	}
 	if now := client.Owner(t, address); now != second {
 		t.Errorf("new connections go to %s again, want %s", now, second)
@@ -227,7 +227,7 @@ func gatewayDies(t *testing.T, c *EgressCluster) {
 	c.Settled(t, 2)
 	probes := prober.Stop()
 	if lost := egresslab.Outage(probes, begin, probeInterval); lost > time.Second {
-		t.Errorf("new connections were lost for %v", lost)
+		t.Errorf("new connections were lost for %v: %s", lost, egresslab.Losses(probes, begin))
 	}
 	if owner := client.Owner(t, address); owner != now[0] {
 		t.Errorf("new connections go to %s, want %s", owner, now[0])

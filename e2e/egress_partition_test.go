@@ -61,7 +61,7 @@ func TestEgressOneOwner(t *testing.T) {
 			lost := egresslab.Outage(probes, begin, probeInterval)
 			t.Logf("%s then %s: outage %v, sources %v", first, second, lost, egresslab.Sources(probes))
 			if lost > time.Second {
-				t.Errorf("new connections were lost for %v", lost)
+				t.Errorf("new connections were lost for %v: %s", lost, egresslab.Losses(probes, begin))
 			}
 			onlySources(t, probes, sharedAddress, "")
 			l.Settled(t, 1)

@@ -69,7 +69,7 @@ func TestEgressFailover(t *testing.T) {
 			lost := egresslab.Outage(probes, begin, probeInterval)
 			t.Logf("%s then %s: outage %v, sources %v", first, second, lost, egresslab.Sources(probes))
 			if lost > time.Second {
-				t.Errorf("new connections were lost for %v", lost)
+				t.Errorf("new connections were lost for %v: %s", lost, egresslab.Losses(probes, begin))
 			}
 			if now := client.Owner(t, "198.51.100.7"); now != second || death.Moves == (first == second) {
 				t.Errorf("first %s, then %s, now %s", first, second, now)
@@ -172,7 +172,7 @@ func TestEgressOnSharedNetwork(t *testing.T) {
 		lost := egresslab.Outage(probes, begin, probeInterval)
 		t.Logf("%s: %s then %s: outage %v, sources %v", c.address, first, second, lost, egresslab.Sources(probes))
 		if lost > time.Second {
-			t.Errorf("%s: new connections were lost for %v", c.address, lost)
+			t.Errorf("%s: new connections were lost for %v: %s", c.address, lost, egresslab.Losses(probes, begin))
 		}
 		l.Settled(t, 2)
 	}

@@ -2,6 +2,7 @@ package egresslab
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -166,6 +167,23 @@ func Outage(probes []Probe, begin time.Time, interval time.Duration) time.Durati
 		return 0
 	}
 	return last.Add(interval).Sub(begin)
+}
+
+// Losses tells when after begin new connections did not work, for people: each row of lost probes with its last error.
+func Losses(probes []Probe, begin time.Time) string {
+	var rows []string
+	for i := 0; i < len(probes); {
+		first := i
+		for ; i < len(probes) && probes[i].Source == ""; i++ {
+		}
+		if i == first {
+			i++
+			continue
+		}
+		rows = append(rows, fmt.Sprintf("%d probes sent from %.2f s to %.2f s (%v)",
+			i-first, probes[first].Sent.Sub(begin).Seconds(), probes[i-1].Sent.Sub(begin).Seconds(), probes[i-1].Err))
+	}
+	return strings.Join(rows, ", ")
 }
 
 // Sources counts the answers by source.

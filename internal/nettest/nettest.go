@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -198,6 +199,9 @@ func place(t testing.TB, link string, ns NS, dev string, addrs []string) {
 
 const outputShown = 16 << 10 // bytes; more would hide what the test itself has said
 
+// kubernetesInfo is what a control plane has to say when all is well: pages.
+var kubernetesInfo = regexp.MustCompile(`(?m)^I[0-9]{4} [0-9:.]{15} .*\n`)
+
 // Start starts a daemon in the namespace and ends it with the test: SIGTERM, then SIGKILL after five seconds. Its output
 // goes to the test's log, the end of it, when the test fails.
 func (ns NS) Start(t testing.TB, name string, args ...string) *Process {
@@ -214,7 +218,7 @@ func (ns NS) Start(t testing.TB, name string, args ...string) *Process {
 	t.Cleanup(func() {
 		p.Stop()
 		if t.Failed() {
-			output := p.Output()
+			output := kubernetesInfo.ReplaceAllString(p.Output(), "")
 			t.Logf("end of the output of %s %s in namespace %q:\n%s", name, strings.Join(args, " "), ns, output[max(0, len(output)-outputShown):])
 		}
 	})
