@@ -27,6 +27,7 @@ func Check(s Snapshot) []Problem {
 	d := newDecision(s)
 	pickDefault(d, s.Configurations, "BGPConfiguration")
 	d.checkPodCIDRs()
+	d.checkNodeAddresses()
 	d.checkDatacenter()
 	d.checkPools()
 	d.checkPolicies()
@@ -120,6 +121,23 @@ func (d *decision) checkPodCIDRs() {
 	if inDatacenter > 0 {
 		d.problem("DatacenterNetwork/"+d.datacenter.Name, "Overlap",
 			"%v: not announced; there are %d such PodCIDRs: they or spec.cidrs are wrong", example, inDatacenter)
+	}
+}
+
+// checkNodeAddresses names nodes with the same address. Routes and tunnels go to addresses: what is meant for one of them
+// reaches whichever answers. A Node that has been replaced under another name is such a one until it is deleted.
+func (d *decision) checkNodeAddresses() {
+	first := map[netip.Prefix]string{}
+	for i := range d.snapshot.Nodes {
+		for _, claim := range addressClaims(&d.snapshot.Nodes[i]) {
+			other, taken := first[claim.Prefix]
+			if !taken {
+				first[claim.Prefix] = claim.Name
+			} else if other != claim.Name {
+				d.problem("Node/"+claim.Name, "Duplicate", "%v is the InternalIP of Node %s too: what is sent to one may reach the other; "+
+					"correct the one that is wrong, or delete the Node that is gone", claim.Prefix.Addr(), other)
+			}
+		}
 	}
 }
 

@@ -32,6 +32,8 @@ func TestCheck(t *testing.T) {
 		}, ""},
 		"two nodes, one PodCIDR": {[]string{strings.Replace(younger, "10.244.2.0", "10.244.1.0", 1), older},
 			"Node/n0: Overlap: 10.244.1.0/24 of Node n0 overlaps 10.244.1.0/24 of Node n1, which is older: not announced"},
+		"two nodes, one address": {[]string{strings.Replace(younger, "10.132.2.12", "10.132.2.11", 1), older},
+			"Node/n1: Duplicate: 10.132.2.11 is the InternalIP of Node n0 too: what is sent to one may reach the other; correct the one that is wrong, or delete the Node that is gone"},
 		"a PodCIDR in another": {[]string{strings.Replace(younger, "10.244.2.0/24", "10.244.0.0/16", 1), older},
 			"Node/n0: Overlap: 10.244.0.0/16 of Node n0 overlaps 10.244.1.0/24 of Node n1, which is older: not announced"},
 		"a PodCIDR in the datacenter": {[]string{strings.Replace(older, "10.244.1.0", "10.132.7.0", 1), network}, `
