@@ -85,26 +85,51 @@ func (c *EgressCluster) policy(t testing.TB, name string) (p v1alpha1.EgressPoli
 // gateways are the nodes of the list of a policy's first address, in order; those that leave with a minus.
 func (c *EgressCluster) gateways(t testing.TB, policy string) (names []string, term int64) {
 	t.Helper()
-	addresses := c.policy(t, policy).Status.Addresses
-	if len(addresses) == 0 {
+	return gatewaysOf(c.policy(t, policy))
+}
+
+func gatewaysOf(p v1alpha1.EgressPolicy) (names []string, term int64) {
+	if len(p.Status.Addresses) == 0 {
 		return nil, 0
 	}
-	for _, g := range addresses[0].Gateways {
+	for _, g := range p.Status.Addresses[0].Gateways {
 		name := g.Node
 		if g.Leaving {
 			name += "-"
 		}
 		names = append(names, name)
 	}
-	return names, addresses[0].Term
+	return names, p.Status.Addresses[0].Term
 }
 
 // until waits until the list of a policy's first address is as wanted.
 func (c *EgressCluster) until(t testing.TB, policy, what string, good func(names []string, term int64) bool) {
 	t.Helper()
 	nettest.Eventually(t, 20*time.Second, func() error {
-		if names, term := c.gateways(t, policy); !good(names, term) {
-			return fmt.Errorf("%s: the list of %s is %v of term %d", what, policy, names, term)
+		var p v1alpha1.EgressPolicy
+		err := c.get(&p, "egresspolicy", policy)
+		if names, term := gatewaysOf(p); err == nil && !good(names, term) {
+			err = fmt.Errorf("%s: the list of %s is %v of term %d", what, policy, names, term)
+		}
+		return err
+	})
+}
+
+// heard waits until all nodes go by the list of a term: after an outage of the API server their watches come back within half
+// a minute.
+func (c *EgressCluster) heard(t testing.TB, address string, term int64) {
+	t.Helper()
+	nettest.Eventually(t, time.Minute, func() error {
+		for _, n := range c.Nodes {
+			s, err := n.Status(t)
+			if err != nil {
+				return err
+			}
+			for _, e := range s.Egress {
+				if e.Address.String() == address && e.Term != term {
+					return fmt.Errorf("%s goes by the list of term %d, want %d", n.Name, e.Term, term)
+				}
+			}
 		}
 		return nil
 	})

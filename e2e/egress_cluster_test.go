@@ -200,6 +200,7 @@ func gatewayDiesAlone(t *testing.T, c *EgressCluster) {
 	c.until(t, "bank", "nothing moves back", func(now []string, next int64) bool {
 		return len(now) == 3 && now[0] == second && next == term+1
 	})
+	c.heard(t, address, term+1)
 }
 
 func gatewayDies(t *testing.T, c *EgressCluster) {

@@ -19,8 +19,9 @@ func TestEgressFirstPacket(t *testing.T) {
 	const address4, address6 = "198.51.100.7", "2001:db8:51::7"
 	bank := l.Policy("bank", `203.0.113.0/24, "2001:db8:113::/64"`, `addresses: [`+address4+`, "`+address6+`"]`)
 	startEgress(t, l, "n2 n3", 2, bank)
+	asked := "(dst host " + egresslab.Partner4 + " or dst host " + egresslab.Partner6 + ") and dst port " + nattest.Port
 	strangers := l.Partner.Start(t, "tcpdump", "--immediate-mode", "-lni", "eth0",
-		"(tcp or udp) and dst port "+nattest.Port+" and not src host "+address4+" and not src host "+address6)
+		"(tcp or udp) and "+asked+" and not src host "+address4+" and not src host "+address6)
 	nettest.Eventually(t, 5*time.Second, func() error {
 		if !strings.Contains(strangers.Output(), "listening on") {
 			return fmt.Errorf("tcpdump does not listen yet: %s", strangers.Output())
