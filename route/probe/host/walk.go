@@ -50,7 +50,7 @@ func (w *walk) find(ctx context.Context, tries int) probe.Finding {
 		high := min(low+together-1, furthest)
 		for try := range tries {
 			w.round(ctx, low, high, try > 0)
-			if end := w.end(); ctx.Err() != nil || w.sure() || end > 0 && w.missing(1, end) == 0 {
+			if end := w.end(); ctx.Err() != nil || w.sure(try, high) || end > 0 && w.missing(1, end) == 0 {
 				return w.judge()
 			}
 		}
@@ -84,11 +84,13 @@ func (w *walk) judge() probe.Finding {
 	return f
 }
 
-// sure says that more answers would not change the verdict.
-func (w *walk) sure() bool {
+// sure says that more answers would not change the verdict. Who is in a loop may be among those that are silent at first.
+func (w *walk) sure(try, high int) bool {
 	switch w.judge().Verdict {
-	case probe.Right, probe.WrongNode, probe.WrongGateway, probe.Loop:
+	case probe.Right, probe.WrongNode, probe.WrongGateway:
 		return true
+	case probe.Loop:
+		return try > 0 || w.missing(1, high) == 0
 	}
 	return false
 }
