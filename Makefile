@@ -41,26 +41,29 @@ generate: tools ## deep copies and CustomResourceDefinitions from api/v1alpha1
 
 .PHONY: test
 test: deps tools build dubbo verify ## everything: pure packages, adapters in namespaces, interoperation, stories
-	CGO_ENABLED=1 $(GO) test -race -vet=off -run '^$$' ./... >/dev/null # compiles: the daemons of the tests need the processors
-	$(RACE) -p 3 $$($(GO) list $(LONG) ./... | grep -Ev '/($(QUIET))(/|$$)')
-	@$(MAKE) --no-print-directory -j 2 -O test-egress test-quiet
+	CGO_ENABLED=1 $(GO) list -race -test -export ./... >/dev/null # compiles: the daemons of the tests need the processors
+	$(RACE) -p 3 $$($(GO) list $(LONG) ./... | grep -Ev '/($(QUIET)|e2e)(/|$$)')
+	@$(MAKE) --no-print-directory -j 3 -O test-egress test-stories test-quiet
 
-RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -timeout 20m
+RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -ldflags '-s -w' -timeout 20m
 
 # What takes longest begins first, and others go on beside it.
 LONG := ./nat/... ./manifests ./controller
 
-# Packages whose tests count packets or milliseconds: two at a time, and nothing that compiles beside them.
-QUIET := bfd|demo|e2e|route
-
-# The stories wait most of the time: those of egress gateways are half of it and run beside all others.
+# Tests that count packets or milliseconds, and the stories, which wait most of the time, have three processes at a time, and
+# nothing that compiles beside them.
+QUIET := bfd|demo|route
 EGRESS := ^Test(Egress|Soak)
+OUTSIDE := ^Test(Registry|GeneratedRouter|Session|DeadPath)
 
-.PHONY: test-quiet test-egress
-test-quiet:
-	$(RACE) -p 1 -skip '$(EGRESS)' $$($(GO) list ./... | grep -E '/($(QUIET))(/|$$)')
+.PHONY: test-egress test-stories test-quiet
 test-egress:
 	$(RACE) -run '$(EGRESS)' ./e2e
+test-stories:
+	$(RACE) -skip '$(EGRESS)|$(OUTSIDE)' ./e2e
+test-quiet:
+	$(RACE) -run '$(OUTSIDE)' ./e2e
+	$(RACE) -p 1 $$($(GO) list ./... | grep -E '/($(QUIET))(/|$$)')
 
 .PHONY: soak
 soak: build ## random kills, drains, edits and others' rules for 20 minutes; SOAK='-soak 1h -seed 7' is another

@@ -207,7 +207,8 @@ func (s *soak) fail(t *testing.T, format string, args ...any) {
 	t.Fatal(text.String())
 }
 
-// settled waits until all nodes are sound, agree on the owner of each address, and the router sends to it.
+// settled waits until all nodes are sound, agree on the owner of each address, and the router sends to it; and until gateways
+// know the way back to all pods.
 func (s *soak) settled(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(returnLimit); ; time.Sleep(50 * time.Millisecond) {
@@ -260,6 +261,12 @@ func (s *soak) unsettled(t *testing.T) error {
 	for _, n := range s.Nodes {
 		if route := s.Router.IP(t, "route show "+n.Network4()); !strings.Contains(route, "via "+n.Address+" ") {
 			errs = append(errs, fmt.Errorf("the router's route to %s is %q", n.Name, route))
+		}
+		learned := n.NS.IP(t, "route show proto 179") + n.NS.IP(t, "-6 route show proto 179")
+		for _, other := range s.Nodes {
+			if other != n && !(strings.Contains(learned, other.Network4()+" ") && strings.Contains(learned, other.Network6()+" ")) {
+				errs = append(errs, fmt.Errorf("%s has no route to the pods of %s: %s", n.Name, other.Name, learned))
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -227,8 +227,11 @@ func (n *Node) Owner(t testing.TB, address string) string {
 	return ""
 }
 
-// Network4 is the PodCIDR.
+// Network4 is the PodCIDR of IPv4.
 func (n *Node) Network4() string { return n.network4 + ".0/24" }
+
+// Network6 is the PodCIDR of IPv6.
+func (n *Node) Network6() string { return n.network6 + "::/64" }
 
 // MAC is the hardware address of a node's interface.
 func (n *Node) MAC(t testing.TB) string {
