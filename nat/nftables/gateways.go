@@ -3,7 +3,6 @@ package nftables
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"sigs.k8s.io/knftables"
 
@@ -20,6 +19,10 @@ const (
 	refuse    = "refuse"
 	undecided = "undecided"
 	usual     = "usual"
+
+	arrivals   = "arrivals"
+	departures = "departures"
+	exits      = "exits"
 )
 
 func classVia(i int) string        { return fmt.Sprintf("class%d_via", i) }
@@ -31,7 +34,7 @@ func departure(mark uint16) string { return fmt.Sprintf("departure%d", mark) }
 func (f family) podsVia() string  { return "via" + f.number }
 func (f family) via(i int) string { return fmt.Sprintf("class%d_via%s", i, f.number) }
 func (f family) peers() string    { return "peers" + f.number }
-func (f family) exits() string    { return "exits" + f.number }
+func (f family) exits() string    { return exits + f.number }
 
 // ourBits are the bits of marks that name paths, otherBits all the others.
 var (
@@ -84,13 +87,12 @@ func (r *ruleset) addPaths(t nat.Table) {
 	for i, marks := range t.Groups {
 		r.chain(group(i))
 		r.rule(group(i), "ct state invalid,untracked drop", "its source could not be changed")
-		for _, f := range families {
-			var paths []string
-			for at, mark := range marks {
-				paths = append(paths, fmt.Sprintf("%d : goto %s", at, path(mark)))
+		for at, mark := range marks[:len(marks)-1] {
+			for _, f := range families {
+				r.rule(group(i), fmt.Sprintf("jhash %s saddr mod %d seed %s %d goto %s", f.word, len(marks), spread, at, path(mark)), "")
 			}
-			r.rule(group(i), fmt.Sprintf("jhash %s saddr mod %d seed %s vmap { %s }", f.word, len(marks), spread, strings.Join(paths, ", ")), "")
 		}
+		r.rule(group(i), "goto "+path(marks[len(marks)-1]), "")
 		for _, mark := range marks {
 			if !named[mark] {
 				r.chain(path(mark))
@@ -111,7 +113,7 @@ func (r *ruleset) addExits(p nat.Plan) {
 	if len(p.Exits) == 0 {
 		return
 	}
-	var departures []string
+	r.keyed(departures, markKey, true, "egress addresses")
 	for _, exit := range p.Exits {
 		r.chain(arrival(exit.Mark))
 		r.rule(arrival(exit.Mark), "meta mark set meta mark & "+otherBits+" | "+bits(exit.Mark), exit.Device)
@@ -119,28 +121,30 @@ func (r *ruleset) addExits(p nat.Plan) {
 		for _, text := range departureRules(exit) {
 			r.rule(departure(exit.Mark), text, exit.Device)
 		}
-		departures = append(departures, bits(exit.Mark)+" : goto "+departure(exit.Mark))
+		r.key(departures, bits(exit.Mark), departure(exit.Mark))
 	}
 	r.rule(postrouting, "meta mark & "+ourBits+" != 0 fib saddr type local return", "a tunnel's outer packets bear the mark, too")
-	r.rule(postrouting, "meta mark & "+ourBits+" vmap { "+strings.Join(departures, ", ")+" }", "egress addresses")
+	r.rule(postrouting, "meta mark & "+ourBits+" vmap @"+departures, "egress addresses")
 }
 
 // departureRules give a connection the address and a port. ICMP has queries' identifiers for ports, other protocols none.
 func departureRules(e nat.Exit) []string {
-	to := func(target, ports string) []string {
+	to := func(target, ports string, protocols ...string) []string {
 		var rules []string
-		if e.Last != 0 {
-			rules = append(rules, fmt.Sprintf("meta l4proto { tcp, udp, icmp, icmpv6 } %s fully-random", fmt.Sprintf(ports, e.First, e.Last)))
+		for _, protocol := range protocols {
+			if e.Last != 0 {
+				rules = append(rules, fmt.Sprintf("meta l4proto %s %s fully-random", protocol, fmt.Sprintf(ports, e.First, e.Last)))
+			}
 		}
 		return append(rules, target+" fully-random")
 	}
 	switch {
 	case !e.Address.IsValid():
-		return to("masquerade", "masquerade to :%d-%d")
+		return to("masquerade", "masquerade to :%d-%d", "tcp", "udp", "icmp", "icmpv6")
 	case e.Address.Is4():
-		return append(to("snat ip to "+e.Address.String(), "snat ip to "+e.Address.String()+":%d-%d"), "drop")
+		return append(to("snat ip to "+e.Address.String(), "snat ip to "+e.Address.String()+":%d-%d", "tcp", "udp", "icmp"), "drop")
 	}
-	return append(to("snat ip6 to "+e.Address.String(), "snat ip6 to ["+e.Address.String()+"]:%d-%d"), "drop")
+	return append(to("snat ip6 to "+e.Address.String(), "snat ip6 to ["+e.Address.String()+"]:%d-%d", "tcp", "udp", "icmpv6"), "drop")
 }
 
 // addDecision adds what names the path of a connection with its first packet. It comes after DNAT, so that the destination is
@@ -178,11 +182,11 @@ func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
 	}
 	r.base(prerouting, knftables.FilterType, knftables.PreroutingHook, knftables.DNATPriority+"+10")
 	if len(p.Exits) > 0 {
-		var arrivals []string
+		r.keyed(arrivals, deviceKey, true, "tunnels")
 		for _, exit := range p.Exits {
-			arrivals = append(arrivals, fmt.Sprintf("%q : goto %s", exit.Device, arrival(exit.Mark)))
+			r.key(arrivals, exit.Device, arrival(exit.Mark))
 		}
-		r.rule(prerouting, "iifname vmap { "+strings.Join(arrivals, ", ")+" }", "out of the tunnels")
+		r.rule(prerouting, "iifname vmap @"+arrivals, "out of the tunnels")
 	}
 	r.rule(prerouting, "meta mark & 0x4000 != 0 return", "kube-proxy will masquerade this")
 	r.rule(prerouting, "ct direction reply return", "")
@@ -213,11 +217,11 @@ func (r *ruleset) addForward(p nat.Plan) {
 	}
 	r.rule(forward, "ct mark & "+ourBits+" == 0 return", "on no path")
 	if len(p.Exits) > 0 {
-		var marks []string
+		r.keyed(exits, markKey, false, "egress addresses")
 		for _, exit := range p.Exits {
-			marks = append(marks, bits(exit.Mark))
+			r.key(exits, bits(exit.Mark), "")
 		}
-		r.rule(forward, "ct mark & "+ourBits+" { "+strings.Join(marks, ", ")+" } return", "they leave here")
+		r.rule(forward, "ct mark & "+ourBits+" @"+exits+" return", "they leave here")
 	}
 	r.rule(forward, "ct direction original oifname != "+all+" drop", "its tunnel is missing")
 	// The kernel never raises the value (nft_exthdr).

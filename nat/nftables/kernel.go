@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -136,9 +137,16 @@ func (c *contents) readElements(conn *netlink.Conn, set string) error {
 		return err
 	}
 	var ends []end
+	var elements []element
 	for _, list := range lists {
 		for _, item := range attributes(find(list, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-			addr, ok := netip.AddrFromSlice(find(item, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE))
+			key := find(item, unix.NFTA_SET_ELEM_KEY, unix.NFTA_DATA_VALUE)
+			chain := text(find(item, unix.NFTA_SET_ELEM_DATA, unix.NFTA_DATA_VERDICT, unix.NFTA_VERDICT_CHAIN))
+			if of, ok := keyTypes[set]; ok {
+				elements = append(elements, element{key: of.text(key), chain: chain})
+				continue
+			}
+			addr, ok := netip.AddrFromSlice(key)
 			if !ok {
 				continue // a set of another type, which the kernel will not let us add again
 			}
@@ -146,14 +154,26 @@ func (c *contents) readElements(conn *netlink.Conn, set string) error {
 			ends = append(ends, end{
 				addr:  addr,
 				close: len(flags) == 4 && flags[3]&unix.NFT_SET_ELEM_INTERVAL_END != 0,
-				chain: text(find(item, unix.NFTA_SET_ELEM_DATA, unix.NFTA_DATA_VERDICT, unix.NFTA_VERDICT_CHAIN)),
+				chain: chain,
 			})
 		}
 	}
-	if elements := join(ends); len(elements) > 0 {
+	slices.SortFunc(elements, inOrder)
+	if elements = append(elements, join(ends)...); len(elements) > 0 {
 		c.elements[set] = elements
 	}
 	return nil
+}
+
+// text is a key as our rulesets write it; of a key of another size, something that they do not.
+func (t keyType) text(key []byte) string {
+	switch {
+	case t == deviceKey:
+		return text(key)
+	case t == markKey && len(key) == 4:
+		return fmt.Sprintf("0x%08x", binary.NativeEndian.Uint32(key))
+	}
+	return fmt.Sprintf("%x", key)
 }
 
 // end is how the kernel holds an interval: its first address, and the address after its last one.
@@ -183,7 +203,7 @@ func join(ends []end) []element {
 		if i+1 < len(ends) {
 			last = ends[i+1].addr.Prev()
 		}
-		elements = append(elements, element{nat.Range{First: e.addr, Last: last}, e.chain})
+		elements = append(elements, element{Range: nat.Range{First: e.addr, Last: last}, chain: e.chain})
 	}
 	return elements
 }

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -52,11 +53,26 @@ type frame struct {
 	rules  []*knftables.Rule
 }
 
-// element is a range in a map with the chain that it leads to; in a set there is no chain.
+// element is a range in a map with the chain that it leads to; in a set there is no chain. In those that keyTypes names it has
+// a key and no range.
 type element struct {
 	nat.Range
+	key   string
 	chain string
 }
+
+// keyType is what keys are that are no addresses, in the words of nft.
+type keyType string
+
+const (
+	deviceKey keyType = "ifname"
+	markKey   keyType = "mark"
+)
+
+// keyTypes are the types of the sets and maps whose keys are no addresses. They could be parts of rules, but for this: when a
+// rule is replaced, a packet on its way through the old one finds nothing in a set of its own any more, while in one with a
+// name it finds what stays.
+var keyTypes = map[string]keyType{arrivals: deviceKey, departures: markKey, exits: markKey}
 
 // rulesetOf gives the ruleset of a plan and the table compiled of it.
 func rulesetOf(p nat.Plan, t nat.Table) ruleset {
@@ -114,9 +130,13 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 		}
 	}
 	for _, list := range r.elements {
-		slices.SortFunc(list, func(a, b element) int { return a.First.Compare(b.First) })
+		slices.SortFunc(list, inOrder)
 	}
 	return r
+}
+
+func inOrder(a, b element) int {
+	return cmp.Or(a.First.Compare(b.First), cmp.Compare(a.key, b.key))
 }
 
 func (f *frame) chain(name string) { f.chains = append(f.chains, &knftables.Chain{Name: name}) }
@@ -137,6 +157,15 @@ func (f *frame) ranges(name string, of family, comment string) {
 	f.sets = append(f.sets, &knftables.Set{Name: name, Type: of.key, Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: &comment})
 }
 
+// keyed adds a set, or a map to verdicts, whose keys are of a type.
+func (f *frame) keyed(name string, of keyType, verdicts bool, comment string) {
+	if verdicts {
+		f.maps = append(f.maps, &knftables.Map{Name: name, Type: string(of) + " : verdict", Comment: &comment})
+	} else {
+		f.sets = append(f.sets, &knftables.Set{Name: name, Type: string(of), Comment: &comment})
+	}
+}
+
 // rule adds a rule to a chain; an empty comment is none.
 func (f *frame) rule(chain, text, comment string) {
 	r := &knftables.Rule{Chain: chain, Rule: text}
@@ -147,7 +176,11 @@ func (f *frame) rule(chain, text, comment string) {
 }
 
 func (r *ruleset) element(name string, of nat.Range, chain string) {
-	r.elements[name] = append(r.elements[name], element{of, chain})
+	r.elements[name] = append(r.elements[name], element{Range: of, chain: chain})
+}
+
+func (r *ruleset) key(name, key, chain string) {
+	r.elements[name] = append(r.elements[name], element{key: key, chain: chain})
 }
 
 // chainNames and setNames name what the kernel calls so: maps are sets too.
@@ -243,7 +276,10 @@ func without[T comparable](list, other []T) []T {
 
 func (e element) object(name string) *knftables.Element {
 	object := &knftables.Element{Key: []string{e.First.String() + "-" + e.Last.String()}}
-	if e.First == e.Last {
+	switch {
+	case e.key != "":
+		object.Key = []string{e.key}
+	case e.First == e.Last:
 		object.Key = []string{e.First.String()}
 	}
 	if e.chain == "" {
