@@ -2,10 +2,10 @@ package nat
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Range is a run of addresses of one family, both ends included.
@@ -28,8 +28,19 @@ type Decision struct {
 // Class is a set of pods that the same policies are about. Its ranges are sorted, IPv4 first, and disjoint; neighbours with
 // the same answer are one range.
 type Class struct {
+	// Name is the names of the policies that select the pods, with commas between: in the next plan the class of a name is one
+	// for the same. The class of all pods has none.
+	Name      string
 	Pods      []Range
 	Decisions []Decision
+}
+
+// Group is paths of one family, by their marks, among which new connections are spread by the hash of the pod's address.
+type Group struct {
+	// Name is that of a policy which uses it, the first by name, with the family: in the next plan the group of a name is one
+	// for the same, whatever has become of its paths.
+	Name  string
+	Marks []uint16
 }
 
 // Table is a plan with all questions of precedence answered.
@@ -38,10 +49,8 @@ type Table struct {
 	// pods; the other classes have only what is otherwise for theirs, so that many classes do not hold everything many times.
 	// A destination without a decision is left as the host treats it.
 	Classes []Class
-	// Groups are marks of paths, of one family, among which new connections are spread by the hash of the pod's address. Each
-	// list of marks is there once, in the order in which policies are asked: when a path gives way to another one, the group
-	// keeps its number.
-	Groups [][]uint16
+	// Groups are in the order in which policies are asked. Each list of marks is there once.
+	Groups []Group
 }
 
 // Compile decides priorities, ties, destinations, excludes and fallbacks, so that a backend only has to look an address up.
@@ -67,22 +76,28 @@ func Compile(p Plan) (Table, error) {
 		classes[0].Pods = others(hosts(p.Known), known)
 		waits := c.rank(func(_ int, r rule) bool { return r.waits() })
 		classes = append(classes, Class{
+			Name:      "?",
 			Pods:      others(p.Pods, slices.Concat(known, hosts(p.Known))),
 			Decisions: c.beyond(waits, c.base, func(rule, netip.Addr) Target { return Target{Source: SourceDrop} }),
 		})
 	}
 	members := map[string][]netip.Addr{}
 	for pod, selecting := range selected {
-		key := fmt.Sprint(selecting)
-		members[key] = append(members[key], pod)
+		var names []string
+		for _, i := range selecting {
+			names = append(names, policies[i].Name)
+		}
+		slices.Sort(names)
+		name := strings.Join(names, ",")
+		members[name] = append(members[name], pod)
 	}
-	for _, key := range slices.Sorted(maps.Keys(members)) {
-		pods := members[key]
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		pods := members[name]
 		own := c.rank(func(i int, _ rule) bool {
 			_, selects := slices.BinarySearch(selected[pods[0]], i)
 			return selects
 		})
-		classes = append(classes, Class{Pods: Ranges(hosts(pods)), Decisions: c.beyond(own, c.base, rule.target)})
+		classes = append(classes, Class{Name: name, Pods: Ranges(hosts(pods)), Decisions: c.beyond(own, c.base, rule.target)})
 	}
 	return Table{Classes: classes, Groups: c.groups}, nil
 }
@@ -92,7 +107,7 @@ type compiler struct {
 	pods   []netip.Prefix
 	rules  []rule     // in the order in which they are asked
 	base   []Decision // of the policies about all pods, as rank gives them
-	groups [][]uint16
+	groups []Group
 }
 
 // rule is a policy with its target in each family.
@@ -106,19 +121,24 @@ func (c *compiler) target(p Policy, ipv6 bool) Target {
 	if p.Source != SourceGateway {
 		return Target{Source: p.Source}
 	}
-	var group []uint16
+	var marks []uint16
 	for _, path := range p.Via {
 		if ipv6 && path.IPv6 || !ipv6 && path.IPv4 {
-			group = append(group, path.Mark)
+			marks = append(marks, path.Mark)
 		}
 	}
-	if len(group) == 0 {
+	if len(marks) == 0 {
 		return Target{Source: p.Fallback}
 	}
-	at := slices.IndexFunc(c.groups, func(g []uint16) bool { return slices.Equal(g, group) })
-	if at < 0 {
-		at, c.groups = len(c.groups), append(c.groups, group)
+	name := p.Name + "4"
+	if ipv6 {
+		name = p.Name + "6"
 	}
+	at := slices.IndexFunc(c.groups, func(g Group) bool { return slices.Equal(g.Marks, marks) })
+	if at < 0 {
+		at, c.groups = len(c.groups), append(c.groups, Group{name, marks})
+	}
+	c.groups[at].Name = min(c.groups[at].Name, name)
 	return Target{SourceGateway, at}
 }
 

@@ -30,12 +30,12 @@ func addrs(list ...string) []netip.Addr {
 
 func show(t nat.Table) string {
 	var b strings.Builder
-	for i, group := range t.Groups {
-		fmt.Fprintf(&b, "group %d %v\n", i, group)
+	for _, group := range t.Groups {
+		fmt.Fprintf(&b, "group %s %v\n", group.Name, group.Marks)
 	}
 	for i, class := range t.Classes {
 		if i > 0 {
-			fmt.Fprintf(&b, "class %d\n", i)
+			fmt.Fprintf(&b, "class %s\n", class.Name)
 		}
 		for _, r := range class.Pods {
 			fmt.Fprintf(&b, "pods %s-%s\n", r.First, r.Last)
@@ -43,7 +43,7 @@ func show(t nat.Table) string {
 		for _, d := range class.Decisions {
 			fmt.Fprintf(&b, "%s-%s %s\n", d.First, d.Last, d.Source)
 			if d.Source == nat.SourceGateway {
-				fmt.Fprintf(&b, "  by group %d\n", d.Group)
+				fmt.Fprintf(&b, "  by group %s\n", t.Groups[d.Group].Name)
 			}
 		}
 	}
@@ -117,8 +117,8 @@ func TestCompile(t *testing.T) {
 				{Name: "none", Priority: 1, Source: nat.SourceNode, Selects: true},
 			}},
 			"pods 10.244.1.0-10.244.1.0\npods 10.244.1.3-10.244.1.3\n10.0.0.0-10.255.255.255 Pod\n" +
-				"class 1\npods 10.244.1.2-10.244.1.2\n10.0.0.0-10.1.255.255 Node\n" +
-				"class 2\npods 10.244.1.1-10.244.1.1\n10.1.0.0-10.1.255.255 Node\n",
+				"class pay\npods 10.244.1.1-10.244.1.1\n10.1.0.0-10.1.255.255 Node\n" +
+				"class pay,web\npods 10.244.1.2-10.244.1.2\n10.0.0.0-10.1.255.255 Node\n",
 		},
 		{
 			"the whole of both families",
@@ -131,7 +131,7 @@ func TestCompile(t *testing.T) {
 				Name: "a", Source: nat.SourceGateway, Fallback: nat.SourceDrop, Via: []nat.Path{{Mark: 5, IPv4: true}},
 				Destinations: prefixes("192.0.2.0/24", "2001:db8::/128"),
 			}}},
-			"group 0 [5]\n192.0.2.0-192.0.2.255 Gateway\n  by group 0\n2001:db8::-2001:db8:: Drop\n",
+			"group a4 [5]\n192.0.2.0-192.0.2.255 Gateway\n  by group a4\n2001:db8::-2001:db8:: Drop\n",
 		},
 		{
 			"what goes to a gateway's own address is left to the next policy",
@@ -160,8 +160,8 @@ func TestCompile(t *testing.T) {
 					Via: []nat.Path{{Mark: 5, IPv4: true}, {Mark: 9, IPv4: true}},
 				},
 			}},
-			"group 0 [9 5]\ngroup 1 [9]\ngroup 2 [5 9]\n192.0.2.0-192.0.2.255 Gateway\n  by group 0\n192.0.3.0-192.0.3.255 Gateway\n  by group 2\n" +
-				"2001:db8::-2001:db8:: Gateway\n  by group 1\n2001:db8::1-2001:db8::1 Pod\n",
+			"group a4 [9 5]\ngroup z6 [9]\ngroup b4 [5 9]\n192.0.2.0-192.0.2.255 Gateway\n  by group a4\n192.0.3.0-192.0.3.255 Gateway\n  by group b4\n" +
+				"2001:db8::-2001:db8:: Gateway\n  by group z6\n2001:db8::1-2001:db8::1 Pod\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -190,18 +190,18 @@ func TestStrangersWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `group 0 [1]
+	const want = `group bank4 [1]
 pods 10.244.1.2-10.244.1.2
 192.0.2.0-192.0.2.255 Node
 203.0.113.0-203.0.113.127 Pod
-class 1
+class ?
 pods 10.244.1.0-10.244.1.0
 pods 10.244.1.3-10.244.1.7
 203.0.113.128-203.0.113.255 Drop
-class 2
+class bank
 pods 10.244.1.1-10.244.1.1
 203.0.113.128-203.0.113.255 Gateway
-  by group 0
+  by group bank4
 `
 	if got := show(table); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -412,7 +412,7 @@ func lookup(table nat.Table, pod, dst netip.Addr) string {
 			if has(d.Range, dst) {
 				source = string(d.Source)
 				if d.Source == nat.SourceGateway {
-					source = fmt.Sprint(table.Groups[d.Group])
+					source = fmt.Sprint(table.Groups[d.Group].Marks)
 				}
 			}
 		}

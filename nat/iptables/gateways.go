@@ -127,11 +127,11 @@ func (r *ruleset) addEarly(f family, t nat.Table, class nat.Class) {
 	if len(refused) > 0 {
 		c.add(filterForward, "-m mark %s -m conntrack --ctstate INVALID,NEW,UNTRACKED %s -j DROP", noPath, r.match(f, pods, refused))
 	}
-	for i, marks := range t.Groups {
+	for i, group := range t.Groups {
 		if len(groups[i]) == 0 {
 			continue
 		}
-		marks = marks[:min(len(marks), maxSpread)]
+		marks := group.Marks[:min(len(group.Marks), maxSpread)]
 		for at, mark := range marks {
 			part := ""
 			if len(marks) > 1 {

@@ -25,16 +25,16 @@ const (
 	exits      = "exits"
 )
 
-func classVia(i int) string        { return fmt.Sprintf("class%d_via", i) }
-func group(i int) string           { return fmt.Sprintf("group%d", i) }
+func group(g nat.Group) string     { return named("group", g.Name) }
+func classVia(c nat.Class) string  { return classChain(c) + "_via" }
 func path(mark uint16) string      { return fmt.Sprintf("path%d", mark) }
 func arrival(mark uint16) string   { return fmt.Sprintf("arrival%d", mark) }
 func departure(mark uint16) string { return fmt.Sprintf("departure%d", mark) }
 
-func (f family) podsVia() string  { return "via" + f.number }
-func (f family) via(i int) string { return fmt.Sprintf("class%d_via%s", i, f.number) }
-func (f family) peers() string    { return "peers" + f.number }
-func (f family) exits() string    { return exits + f.number }
+func (f family) podsVia() string        { return "via" + f.number }
+func (f family) via(c nat.Class) string { return classVia(c) + f.number }
+func (f family) peers() string          { return "peers" + f.number }
+func (f family) exits() string          { return exits + f.number }
 
 // ourBits are the bits of marks that name paths, otherBits all the others.
 var (
@@ -84,15 +84,16 @@ func (r *ruleset) addPaths(t nat.Table) {
 		r.rule(restore, "ct mark & "+bits(bit)+" != 0 meta mark set meta mark | "+bits(bit), "")
 	}
 	named := map[uint16]bool{}
-	for i, marks := range t.Groups {
-		r.chain(group(i))
-		r.rule(group(i), "ct state invalid,untracked drop", "its source could not be changed")
+	for _, g := range t.Groups {
+		marks, group := g.Marks, group(g)
+		r.chain(group)
+		r.rule(group, "ct state invalid,untracked drop", "its source could not be changed")
 		for at, mark := range marks[:len(marks)-1] {
 			for _, f := range families {
-				r.rule(group(i), fmt.Sprintf("jhash %s saddr mod %d seed %s %d goto %s", f.word, len(marks), spread, at, path(mark)), "")
+				r.rule(group, fmt.Sprintf("jhash %s saddr mod %d seed %s %d goto %s", f.word, len(marks), spread, at, path(mark)), "")
 			}
 		}
-		r.rule(group(i), "goto "+path(marks[len(marks)-1]), "")
+		r.rule(group, "goto "+path(marks[len(marks)-1]), "")
 		for _, mark := range marks {
 			if !named[mark] {
 				r.chain(path(mark))
@@ -153,29 +154,29 @@ func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
 	r.chain(usual) // without a rule: nothing is to be done before the packet is routed
 	all := slices.ContainsFunc(t.Classes[0].Decisions, early)
 	for i, class := range t.Classes {
-		r.chain(classVia(i))
+		r.chain(classVia(class))
 		for _, f := range families {
-			r.verdicts(f.via(i), f, "destination to group of paths")
-			r.rule(classVia(i), f.word+" daddr vmap @"+f.via(i), "policies, IPv"+f.number)
+			r.verdicts(f.via(class), f, "destination to group of paths")
+			r.rule(classVia(class), f.word+" daddr vmap @"+f.via(class), "policies, IPv"+f.number)
 		}
 		if i > 0 {
-			r.rule(classVia(i), "goto "+classVia(0), "as for all pods")
+			r.rule(classVia(class), "goto "+classVia(t.Classes[0]), "as for all pods")
 		}
 		if !all && !slices.ContainsFunc(class.Decisions, early) {
 			continue
 		}
 		for _, pods := range class.Pods {
-			r.element(familyOf(pods.First).podsVia(), pods, classVia(i))
+			r.element(familyOf(pods.First).podsVia(), pods, classVia(class))
 		}
 		for _, d := range class.Decisions {
 			switch d.Source {
 			case nat.SourceGateway:
-				r.element(familyOf(d.First).via(i), d.Range, group(d.Group))
+				r.element(familyOf(d.First).via(class), d.Range, group(t.Groups[d.Group]))
 			case nat.SourceDrop:
-				r.element(familyOf(d.First).via(i), d.Range, refuse)
+				r.element(familyOf(d.First).via(class), d.Range, refuse)
 			default:
 				if i > 0 && all {
-					r.element(familyOf(d.First).via(i), d.Range, usual)
+					r.element(familyOf(d.First).via(class), d.Range, usual)
 				}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +44,58 @@ func TestGoldenGateways(t *testing.T) {
 	wantGolden(t, "testdata/gateways.nft")
 }
 
+// flood sends UDP from a namespace without pause, each packet as a connection of its own if anew, until it is stopped.
+func flood(t *testing.T, ns nettest.NS, to string, anew bool) (stop func()) {
+	t.Helper()
+	var sending sync.WaitGroup
+	end := make(chan struct{})
+	stop = sync.OnceFunc(func() {
+		close(end)
+		sending.Wait()
+	})
+	t.Cleanup(stop)
+	sending.Go(func() {
+		_, err := nattest.Inside(ns, func() (struct{}, error) {
+			conn, err := net.Dial("udp", to)
+			for err == nil {
+				select {
+				case <-end:
+					return struct{}{}, conn.Close()
+				default:
+				}
+				_, _ = conn.Write([]byte("x")) // refused: nobody listens
+				if anew {
+					_ = conn.Close()
+					conn, err = net.Dial("udp", to)
+				}
+			}
+			return struct{}{}, err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return stop
+}
+
+// witness counts UDP packets to port 7 whose mark is not the one wanted, just after our own chain, and all of them.
+func witness(t *testing.T, device string, mark uint16) (count func() (wrong, all int)) {
+	t.Helper()
+	nettest.Run(t, "nft", fmt.Sprintf("add table inet witness; add chain inet witness in { type filter hook prerouting priority dstnat + 11; }; "+
+		"add rule inet witness in iifname %[1]s udp dport 7 meta mark & 0x3ff00000 != 0x%08[2]x counter; add rule inet witness in iifname %[1]s udp dport 7 counter",
+		device, uint32(mark)<<nat.MarkShift))
+	return func() (wrong, all int) {
+		t.Helper()
+		counters := regexp.MustCompile(`packets (\d+)`).FindAllStringSubmatch(nettest.Run(t, "nft", "list", "table", "inet", "witness"), -1)
+		if len(counters) != 2 {
+			t.Fatalf("the witness has %v", counters)
+		}
+		wrong, _ = strconv.Atoi(counters[0][1])
+		all, _ = strconv.Atoi(counters[1][1])
+		return wrong, all
+	}
+}
+
 // TestNoPacketMissesTheOldRulesOrTheNew sends out of a tunnel without pause while other egress addresses come and go. A packet
 // in the midst of rules that are replaced finds nothing in a set that is part of one of them: seven in 600 changes.
 func TestNoPacketMissesTheOldRulesOrTheNew(t *testing.T) {
@@ -54,41 +107,51 @@ func TestNoPacketMissesTheOldRulesOrTheNew(t *testing.T) {
 	less.Exits = more.Exits[:2]
 	b := nftables.New()
 	apply(t, b, more)
-	nettest.Run(t, "nft", "add table inet witness; add chain inet witness in { type filter hook prerouting priority dstnat + 11; }; "+
-		"add rule inet witness in iifname waymark77 udp dport 7 meta mark & 0x3ff00000 == 0 counter; add rule inet witness in iifname waymark77 udp dport 7 counter")
-	var sending sync.WaitGroup
-	end := make(chan struct{})
-	sending.Go(func() {
-		_, err := nattest.Inside(node, func() (struct{}, error) {
-			conn, err := net.Dial("udp", "198.18.0.1:7")
-			for err == nil {
-				select {
-				case <-end:
-					return struct{}{}, conn.Close()
-				default:
-				}
-				_, _ = conn.Write([]byte("x")) // refused: nobody listens
-			}
-			return struct{}{}, err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	})
+	count := witness(t, "waymark77", 3)
+	stop := flood(t, node, "198.18.0.1:7", false)
 	for range 200 {
 		apply(t, b, less)
 		apply(t, b, more)
 	}
-	close(end)
-	sending.Wait()
-	var missed, all int
-	counters := regexp.MustCompile(`packets (\d+)`).FindAllStringSubmatch(nettest.Run(t, "nft", "list", "table", "inet", "witness"), -1)
-	if len(counters) == 2 {
-		missed, _ = strconv.Atoi(counters[0][1])
-		all, _ = strconv.Atoi(counters[1][1])
+	stop()
+	if wrong, all := count(); wrong > 0 || all < 100_000 {
+		t.Errorf("%d of %d packets were not named by their tunnel", wrong, all)
 	}
-	if missed > 0 || all < 100_000 {
-		t.Errorf("%d of %d packets were not named by their tunnel", missed, all)
+}
+
+// TestNoConnectionTakesThePathOfAnother begins connections without pause while their policy and others change places. None
+// takes a path that is not its policy's, neither by the rules of the one plan with the elements of the other.
+func TestNoConnectionTakesThePathOfAnother(t *testing.T) {
+	flushed(t)
+	pod := nettest.New(t, "pod")
+	nettest.Join(t, nettest.Self, "cni0", []string{"10.244.1.1/24"}, pod, "eth0", []string{"10.244.1.9/24"})
+	pod.IP(t, "route add default via 10.244.1.1")
+	nettest.Run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=1")
+	policy := func(name string, priority int, mark uint16, destination string) nat.Policy {
+		return nat.Policy{
+			Name: name, Priority: priority, Source: nat.SourceGateway, Fallback: nat.SourceDrop,
+			Destinations: prefixes(destination), Via: []nat.Path{{Mark: mark, IPv4: true}},
+		}
+	}
+	bank, shop := policy("bank", 10, 5, "203.0.113.0/24"), policy("shop", 20, 6, "198.51.100.0/24")
+	one, two := plan(bank, shop), plan(bank, shop)
+	two.Policies = slices.Clone(two.Policies)
+	two.Policies[1].Priority = 1
+	one.Tunnel, two.Tunnel = gateways().Tunnel, gateways().Tunnel
+	b := nftables.New()
+	apply(t, b, one)
+	// What is not decided is dropped later on, and may be tried again.
+	nettest.Run(t, "nft", "add table inet undecided; add chain inet undecided in { type filter hook prerouting priority dstnat + 11; }; "+
+		"add rule inet undecided in udp dport 7 meta mark & 0x3ff00000 == 0 drop")
+	count := witness(t, "cni0", 5)
+	stop := flood(t, pod, "203.0.113.9:7", true)
+	for range 200 {
+		apply(t, b, two)
+		apply(t, b, one)
+	}
+	stop()
+	if wrong, all := count(); wrong > 0 || all < 20_000 {
+		t.Errorf("%d of %d connections took the path of another policy", wrong, all)
 	}
 }
 
@@ -178,7 +241,7 @@ func TestForeignEditsOfGatewaysAreRepaired(t *testing.T) {
 		"add element inet waymark peers4 { 172.16.0.1 }",
 		"delete element inet waymark peers6 { 2001:db8::1 }",
 		"flush set inet waymark exits4",
-		"delete element inet waymark class1_via4 { 203.0.113.0/24 }",
+		"delete element inet waymark class_bank_via4 { 203.0.113.0/24 }",
 		"add rule inet waymark path5 accept",
 		"delete table inet waymark; add table inet waymark; add chain inet waymark forward { type filter hook input priority 5 ; }",
 	} {

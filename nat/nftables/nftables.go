@@ -43,7 +43,7 @@ var (
 		Exits:  []nat.Exit{{Mark: 1, Device: "waymark1", First: 1, Last: 1}, {Mark: 2, Device: "waymark2", Address: netip.IPv6Unspecified(), First: 1, Last: 1}},
 		Tunnel: nat.Tunnel{Port: 1, MTU: 1280, Prefix: "waymark"},
 	}
-	compiledSample = nat.Table{Classes: make([]nat.Class, 1), Groups: [][]uint16{{1, 2}}}
+	compiledSample = nat.Table{Classes: make([]nat.Class, 1), Groups: []nat.Group{{Name: "a4", Marks: []uint16{1, 2}}}}
 )
 
 // Check returns an error that says what is missing when this host cannot hold the ruleset: the nft command, a privilege, or

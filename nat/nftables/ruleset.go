@@ -3,7 +3,9 @@ package nftables
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"net/netip"
+	"regexp"
 	"slices"
 
 	"sigs.k8s.io/knftables"
@@ -20,7 +22,26 @@ const (
 	toNode      = "node"
 )
 
-func classChain(i int) string { return fmt.Sprintf("class%d", i) }
+func classChain(c nat.Class) string {
+	if c.Name == "" {
+		return "class0"
+	}
+	return named("class", c.Name)
+}
+
+// named names the chain of a class or a group, by name and not by number: a packet on its way through the rules may meet the
+// elements of the next plan in the chains of the last one, and must not take one class or group for another.
+func named(kind, name string) string {
+	if readable.MatchString(name) {
+		return kind + "_" + name
+	}
+	hash := fnv.New64a()
+	_, _ = hash.Write([]byte(name))
+	return fmt.Sprintf("%s%016x", kind, hash.Sum64())
+}
+
+// readable is what nft reads as part of a name.
+var readable = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,100}$`)
 
 // family of addresses, in the words of nft.
 type family struct{ word, key, number string }
@@ -34,9 +55,9 @@ func familyOf(a netip.Addr) family {
 	return families[1]
 }
 
-func (f family) pods() string        { return "pods" + f.number }
-func (f family) local() string       { return "local" + f.number }
-func (f family) egress(i int) string { return fmt.Sprintf("class%d_egress%s", i, f.number) }
+func (f family) pods() string              { return "pods" + f.number }
+func (f family) local() string             { return "local" + f.number }
+func (f family) egress(c nat.Class) string { return classChain(c) + "_egress" + f.number }
 
 // ruleset is what the table is to hold.
 type ruleset struct {
@@ -80,15 +101,15 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	// Chains before maps: nft 1.0.6 sends the elements of a new map together with the map.
 	r.chain(keepPod)
 	r.chain(toNode)
-	for i := range t.Classes {
-		r.chain(classChain(i))
+	for _, class := range t.Classes {
+		r.chain(classChain(class))
 	}
 	for _, f := range families {
 		r.verdicts(f.pods(), f, "pods of this node to class")
 	}
-	for i := range t.Classes {
+	for _, class := range t.Classes {
 		for _, f := range families {
-			r.verdicts(f.egress(i), f, "destination to source")
+			r.verdicts(f.egress(class), f, "destination to source")
 		}
 	}
 	r.base(postrouting, knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority+"-10")
@@ -107,12 +128,12 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	for _, f := range families {
 		r.rule(postrouting, f.word+" saddr vmap @"+f.pods(), "pods, IPv"+f.number)
 	}
-	for i := range t.Classes {
+	for i, class := range t.Classes {
 		for _, f := range families {
-			r.rule(classChain(i), f.word+" daddr vmap @"+f.egress(i), "policies, IPv"+f.number)
+			r.rule(classChain(class), f.word+" daddr vmap @"+f.egress(class), "policies, IPv"+f.number)
 		}
 		if i > 0 {
-			r.rule(classChain(i), "goto "+classChain(0), "as for all pods")
+			r.rule(classChain(class), "goto "+classChain(t.Classes[0]), "as for all pods")
 		}
 	}
 	// A mapping to itself ends NAT for the connection; an accept would end this chain only.
@@ -121,12 +142,12 @@ func rulesetOf(p nat.Plan, t nat.Table) ruleset {
 	r.rule(toNode, "masquerade fully-random", "leave with the node's address")
 
 	chains := map[nat.Source]string{nat.SourcePod: keepPod, nat.SourceNode: toNode, nat.SourceGateway: undecided, nat.SourceDrop: undecided}
-	for i, class := range t.Classes {
+	for _, class := range t.Classes {
 		for _, pods := range class.Pods {
-			r.element(familyOf(pods.First).pods(), pods, classChain(i))
+			r.element(familyOf(pods.First).pods(), pods, classChain(class))
 		}
 		for _, d := range class.Decisions {
-			r.element(familyOf(d.First).egress(i), d.Range, chains[d.Source])
+			r.element(familyOf(d.First).egress(class), d.Range, chains[d.Source])
 		}
 	}
 	for _, list := range r.elements {
