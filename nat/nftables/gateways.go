@@ -83,24 +83,24 @@ func (r *ruleset) addPaths(t nat.Table) {
 	for bit := uint16(1); bit <= nat.MaxMark; bit <<= 1 {
 		r.rule(restore, "ct mark & "+bits(bit)+" != 0 meta mark set meta mark | "+bits(bit), "")
 	}
-	named := map[uint16]bool{}
+	done := map[uint16]bool{}
 	for _, g := range t.Groups {
-		marks, group := g.Marks, group(g)
-		r.chain(group)
-		r.rule(group, "ct state invalid,untracked drop", "its source could not be changed")
+		marks, chain := g.Marks, group(g)
+		r.chain(chain)
+		r.rule(chain, "ct state invalid,untracked drop", "its source could not be changed")
 		for at, mark := range marks[:len(marks)-1] {
 			for _, f := range families {
-				r.rule(group, fmt.Sprintf("jhash %s saddr mod %d seed %s %d goto %s", f.word, len(marks), spread, at, path(mark)), "")
+				r.rule(chain, fmt.Sprintf("jhash %s saddr mod %d seed %s %d goto %s", f.word, len(marks), spread, at, path(mark)), "")
 			}
 		}
-		r.rule(group, "goto "+path(marks[len(marks)-1]), "")
+		r.rule(chain, "goto "+path(marks[len(marks)-1]), "")
 		for _, mark := range marks {
-			if !named[mark] {
+			if !done[mark] {
 				r.chain(path(mark))
 				r.rule(path(mark), "ct mark set ct mark & "+otherBits+" | "+bits(mark), "")
 				r.rule(path(mark), "goto "+restore, "")
 			}
-			named[mark] = true
+			done[mark] = true
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (r *ruleset) addExits(p nat.Plan) {
 	if len(p.Exits) == 0 {
 		return
 	}
-	r.keyed(departures, markKey, true, "egress addresses")
+	r.keyedVerdicts(departures, "egress addresses")
 	for _, exit := range p.Exits {
 		r.chain(arrival(exit.Mark))
 		r.rule(arrival(exit.Mark), "meta mark set meta mark & "+otherBits+" | "+bits(exit.Mark), exit.Device)
@@ -132,8 +132,8 @@ func (r *ruleset) addExits(p nat.Plan) {
 func departureRules(e nat.Exit) []string {
 	to := func(target, ports string, protocols ...string) []string {
 		var rules []string
-		for _, protocol := range protocols {
-			if e.Last != 0 {
+		if e.Last != 0 {
+			for _, protocol := range protocols {
 				rules = append(rules, fmt.Sprintf("meta l4proto %s %s fully-random", protocol, fmt.Sprintf(ports, e.First, e.Last)))
 			}
 		}
@@ -183,7 +183,7 @@ func (r *ruleset) addDecision(p nat.Plan, t nat.Table) {
 	}
 	r.base(prerouting, knftables.FilterType, knftables.PreroutingHook, knftables.DNATPriority+"+10")
 	if len(p.Exits) > 0 {
-		r.keyed(arrivals, deviceKey, true, "tunnels")
+		r.keyedVerdicts(arrivals, "tunnels")
 		for _, exit := range p.Exits {
 			r.key(arrivals, exit.Device, arrival(exit.Mark))
 		}
@@ -218,7 +218,7 @@ func (r *ruleset) addForward(p nat.Plan) {
 	}
 	r.rule(forward, "ct mark & "+ourBits+" == 0 return", "on no path")
 	if len(p.Exits) > 0 {
-		r.keyed(exits, markKey, false, "egress addresses")
+		r.keyed(exits, "egress addresses")
 		for _, exit := range p.Exits {
 			r.key(exits, bits(exit.Mark), "")
 		}

@@ -78,22 +78,26 @@ func flood(t *testing.T, ns nettest.NS, to string, anew bool) (stop func()) {
 	return stop
 }
 
-// witness counts UDP packets to port 7 whose mark is not the one wanted, just after our own chain, and all of them.
-func witness(t *testing.T, device string, mark uint16) (count func() (wrong, all int)) {
+// marked has a backend change between two plans 200 times while UDP arrives from a namespace at a device, and counts packets whose
+// mark just after our own chain is not the one wanted, and all of them.
+func marked(t *testing.T, b *nftables.Backend, one, two nat.Plan, from nettest.NS, device, to string, anew bool, want uint16) (wrong, all int) {
 	t.Helper()
 	nettest.Run(t, "nft", fmt.Sprintf("add table inet witness; add chain inet witness in { type filter hook prerouting priority dstnat + 11; }; "+
 		"add rule inet witness in iifname %[1]s udp dport 7 meta mark & 0x3ff00000 != 0x%08[2]x counter; add rule inet witness in iifname %[1]s udp dport 7 counter",
-		device, uint32(mark)<<nat.MarkShift))
-	return func() (wrong, all int) {
-		t.Helper()
-		counters := regexp.MustCompile(`packets (\d+)`).FindAllStringSubmatch(nettest.Run(t, "nft", "list", "table", "inet", "witness"), -1)
-		if len(counters) != 2 {
-			t.Fatalf("the witness has %v", counters)
-		}
-		wrong, _ = strconv.Atoi(counters[0][1])
-		all, _ = strconv.Atoi(counters[1][1])
-		return wrong, all
+		device, uint32(want)<<nat.MarkShift))
+	stop := flood(t, from, to+":7", anew)
+	for range 200 {
+		apply(t, b, two)
+		apply(t, b, one)
 	}
+	stop()
+	counters := regexp.MustCompile(`packets (\d+)`).FindAllStringSubmatch(nettest.Run(t, "nft", "list", "table", "inet", "witness"), -1)
+	if len(counters) != 2 {
+		t.Fatalf("the witness has %v", counters)
+	}
+	wrong, _ = strconv.Atoi(counters[0][1])
+	all, _ = strconv.Atoi(counters[1][1])
+	return wrong, all
 }
 
 // TestNoPacketMissesTheOldRulesOrTheNew sends out of a tunnel without pause while other egress addresses come and go. A packet
@@ -107,14 +111,7 @@ func TestNoPacketMissesTheOldRulesOrTheNew(t *testing.T) {
 	less.Exits = more.Exits[:2]
 	b := nftables.New()
 	apply(t, b, more)
-	count := witness(t, "waymark77", 3)
-	stop := flood(t, node, "198.18.0.1:7", false)
-	for range 200 {
-		apply(t, b, less)
-		apply(t, b, more)
-	}
-	stop()
-	if wrong, all := count(); wrong > 0 || all < 100_000 {
+	if wrong, all := marked(t, b, more, less, node, "waymark77", "198.18.0.1", false, 3); wrong > 0 || all < 100_000 {
 		t.Errorf("%d of %d packets were not named by their tunnel", wrong, all)
 	}
 }
@@ -143,14 +140,7 @@ func TestNoConnectionTakesThePathOfAnother(t *testing.T) {
 	// What is not decided is dropped later on, and may be tried again.
 	nettest.Run(t, "nft", "add table inet undecided; add chain inet undecided in { type filter hook prerouting priority dstnat + 11; }; "+
 		"add rule inet undecided in udp dport 7 meta mark & 0x3ff00000 == 0 drop")
-	count := witness(t, "cni0", 5)
-	stop := flood(t, pod, "203.0.113.9:7", true)
-	for range 200 {
-		apply(t, b, two)
-		apply(t, b, one)
-	}
-	stop()
-	if wrong, all := count(); wrong > 0 || all < 20_000 {
+	if wrong, all := marked(t, b, one, two, pod, "cni0", "203.0.113.9", true, 5); wrong > 0 || all < 20_000 {
 		t.Errorf("%d of %d connections took the path of another policy", wrong, all)
 	}
 }

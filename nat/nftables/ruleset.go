@@ -178,13 +178,13 @@ func (f *frame) ranges(name string, of family, comment string) {
 	f.sets = append(f.sets, &knftables.Set{Name: name, Type: of.key, Flags: []knftables.SetFlag{knftables.IntervalFlag}, Comment: &comment})
 }
 
-// keyed adds a set, or a map to verdicts, whose keys are of a type.
-func (f *frame) keyed(name string, of keyType, verdicts bool, comment string) {
-	if verdicts {
-		f.maps = append(f.maps, &knftables.Map{Name: name, Type: string(of) + " : verdict", Comment: &comment})
-	} else {
-		f.sets = append(f.sets, &knftables.Set{Name: name, Type: string(of), Comment: &comment})
-	}
+// keyedVerdicts and keyed add a map to verdicts, and a set, of those that keyTypes names.
+func (f *frame) keyedVerdicts(name, comment string) {
+	f.maps = append(f.maps, &knftables.Map{Name: name, Type: string(keyTypes[name]) + " : verdict", Comment: &comment})
+}
+
+func (f *frame) keyed(name, comment string) {
+	f.sets = append(f.sets, &knftables.Set{Name: name, Type: string(keyTypes[name]), Comment: &comment})
 }
 
 // rule adds a rule to a chain; an empty comment is none.
