@@ -42,6 +42,7 @@ func (s *Speaker) announce(ctx context.Context, list []bgp.Announcement) error {
 		}
 	}
 	if len(add) > 0 {
+		s.running.announced = time.Now()
 		if _, err := s.running.AddPath(apiutil.AddPathRequest{Paths: add}); err != nil {
 			return fmt.Errorf("announce prefixes: %w", err)
 		}

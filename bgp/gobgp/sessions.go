@@ -195,17 +195,7 @@ func (s *Speaker) established(in *instance, address netip.Addr, patient bool) {
 		return
 	}
 	ctx := context.Background()
-	var local netip.Addr
-	held := false
-	err := in.ListPeer(ctx, &api.ListPeerRequest{Address: address.String()}, func(p *api.Peer) {
-		local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
-		held = p.GetGracefulRestart().GetLocalRestarting()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n := s.sessions[address]; n != nil && n.up.Load() {
-			n.state.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
-		}
-	})
+	local, held, err := s.whenOpen(ctx, in, address)
 	if err != nil {
 		s.log.Error("read the state of a BGP session", "address", address, "error", err)
 		return
@@ -218,18 +208,46 @@ func (s *Speaker) established(in *instance, address netip.Addr, patient bool) {
 		s.log.Error("set the next hops for a BGP peer", "address", address, "error", err)
 		return
 	}
-	switch {
-	case !held:
-	case s.partial(address) && patient:
+	switch partial := s.partial(address); {
+	case held && partial && patient:
 		// resend would send what some peers do not bear. Mostly it is not needed: the peers' End-of-RIB is on its way.
 		time.AfterFunc(partialWait, func() { s.established(in, address, false) })
-	default:
+		return
+	case held:
 		// A restarting GoBGP holds routes back from all peers until all have sent End-of-RIB, or the deferral time is over.
 		// Who knows no graceful restart has lost our routes, and who does drops them if we restart once more before they
 		// are announced again. Since we pass nothing on, what there is to announce is complete: End-of-RIB may follow.
 		in.heldUntil = time.Now().Add(deferral + 200*time.Millisecond)
-		if err := s.resend(ctx, in, address); err != nil {
-			s.log.Error("announce to a BGP peer", "address", address, "error", err)
+	case partial || time.Since(in.announced) > openTime:
+		return
+	}
+	// Also what was announced after GoBGP had chosen what to send first, and before the session was open, has not been sent.
+	if err := s.resend(ctx, in, address); err != nil {
+		s.log.Error("announce to a BGP peer", "address", address, "error", err)
+	}
+}
+
+// openTime is how long GoBGP may take to open a session that it has told of.
+const openTime = time.Second
+
+// whenOpen reads the local address of a session that is up, and whether GoBGP holds routes back from it. GoBGP (v4.8.0) tells of a
+// session before it counts it as established itself, and passes it over until then, also when it is asked to send all again.
+func (s *Speaker) whenOpen(ctx context.Context, in *instance, address netip.Addr) (local netip.Addr, held bool, err error) {
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
+		up, open := false, false
+		err := in.ListPeer(ctx, &api.ListPeerRequest{Address: address.String()}, func(p *api.Peer) {
+			local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
+			held = p.GetGracefulRestart().GetLocalRestarting()
+			open = p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if n := s.sessions[address]; n != nil && n.up.Load() {
+				up = true
+				n.state.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
+			}
+		})
+		if err != nil || open || !up || time.Since(begin) > openTime {
+			return local, held, err
 		}
 	}
 }

@@ -50,6 +50,8 @@ type instance struct {
 	cancel context.CancelFunc
 	// heldUntil is when GoBGP has stopped to hold back changes from a peer that has our announcements already.
 	heldUntil time.Time
+	// announced is when announcements changed last.
+	announced time.Time
 }
 
 // New returns a speaker that begins to speak with the first Apply. It offers GoBGP's own API on a Unix socket at
