@@ -214,6 +214,10 @@ func (a *Agent) gate() Gate {
 	return gate
 }
 
+// slow is longer than a stage takes on a node that is well. It may wait for the kernel, which lets one program at a time change
+// links, and is busy with others' for seconds where many pods end at once.
+const slow = time.Second
+
 // stage runs one stage of the apply and keeps the account of it.
 func (a *Agent) stage(name string, run func() error) error {
 	begin := time.Now()
@@ -227,6 +231,9 @@ func (a *Agent) stage(name string, run func() error) error {
 	s := a.status.Stages[name]
 	last := s.LastError
 	s.Runs, s.Total, s.LastError = s.Runs+1, s.Total+took, ""
+	if took > slow {
+		a.Log.Warn("apply took long", "stage", name, "took", took)
+	}
 	if err != nil {
 		s.Errors, s.LastError = s.Errors+1, err.Error()
 		if s.LastError != last {
