@@ -291,6 +291,9 @@ func TestTheNextAgentKnowsWhatTheLastOneAnnounced(t *testing.T) {
 	if w.stopped != "graceful=true" {
 		t.Errorf("stopped %s", w.stopped)
 	}
+	if !memory.Load().Egress.Returned {
+		t.Error("a node that has just come back takes itself for one that was there all the time after a restart of the agent")
+	}
 	w.speaking, w.natErr, w.inherited = nil, errors.New("nft says no"), true
 	a, stop := start(t, w, memory, true)
 	w.eventually("it is announced again at once", func() bool { return w.announces("10.244.1.0/24") })

@@ -59,7 +59,7 @@ func (g *gateways) observe(now time.Time, sessions []bfd.Status, instance string
 		g.health, g.since = map[netip.Addr]Health{}, map[netip.Addr]time.Time{}
 		g.up, g.detect = map[netip.Addr]uint64{}, map[netip.Addr]time.Duration{}
 		g.failed, g.died = map[netip.Addr]uint64{}, map[netip.Addr]bool{}
-		g.returned = !g.resumed
+		g.returned = !g.resumed || g.remember.Returned
 	}
 	g.nextCheck = 0
 	if !connected {

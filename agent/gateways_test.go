@@ -174,6 +174,7 @@ func TestWhoReturns(t *testing.T) {
 	}{
 		"a first start":                           {change: func(*clockwork) {}, want: Returned},
 		"a restart of the agent alone":            {resumed: true, before: Egress{Instance: "one"}, change: func(*clockwork) {}, want: Alive},
+		"a restart of one that had returned":      {resumed: true, before: Egress{Instance: "one", Returned: true}, change: func(*clockwork) {}, want: Returned},
 		"a quick restart of both":                 {resumed: true, before: Egress{Instance: "zero", Stopped: time.Date(2026, 11, 20, 23, 59, 58, 0, time.UTC)}, change: func(*clockwork) {}, want: Alive},
 		"a slow restart of both":                  {resumed: true, before: Egress{Instance: "zero", Stopped: time.Date(2026, 11, 20, 23, 59, 0, 0, time.UTC)}, change: func(*clockwork) {}, want: Returned},
 		"both were killed":                        {resumed: true, before: Egress{Instance: "zero"}, change: func(*clockwork) {}, want: Returned},

@@ -32,6 +32,8 @@ type Egress struct {
 	Stopped  time.Time         `json:"stopped,omitzero"`   // when the agent ended; zero: it was killed
 	// Failed says how often, by that waymark-bfd, the session with a gateway had failed when it was last up.
 	Failed map[netip.Addr]uint64 `json:"failed,omitempty"`
+	// Returned: the node says of itself that others may own what it owned, so what comes new is not its own either.
+	Returned bool `json:"returned,omitempty"`
 }
 
 // MarkedWay is a way with its mark.

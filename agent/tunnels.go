@@ -280,7 +280,7 @@ func (a *Agent) egressStates() []EgressState {
 
 // remember keeps what the next agent on this boot must know.
 func (a *Agent) remember(stopped time.Time) error {
-	egress := Egress{Instance: a.gateways.instance, Stopped: stopped, Failed: a.gateways.failed}
+	egress := Egress{Instance: a.gateways.instance, Stopped: stopped, Failed: a.gateways.failed, Returned: a.gateways.returned}
 	if a.plan.Egress != nil {
 		egress.Choices = a.plan.Egress.Choices
 	}
