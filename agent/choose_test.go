@@ -44,6 +44,7 @@ func TestChoose(t *testing.T) {
 		{"cut off", "a+b+c+ !axbxc~ a?b?c~ a+b+c~", "a c a a"},
 		{"cut off as the owner", "A+B+c+ a+b+c+ !axbxc~ a?b?c~ a+b+c~", "c c c a a"},
 		{"cut off from BFD alone", "a+b+c+ axb+c+ a~b+c+ a+b+c+ !a+b+c~ a?b?c~ a+b+c~", "a b b b b b b"},
+		{"cut off from BFD alone as the first, and all others have returned", "c+a~b~ !c~a~b~ c~a?b? c~a~b~ c~a+b~ c+a+b~", "c a a a a a"},
 		{"sessions begin anew", "a+b+ axb+ a?b? a~b+", "a b b b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

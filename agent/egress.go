@@ -217,7 +217,8 @@ func (u *use) choose(f EgressFacts, self string, controlled bool) {
 	list := v1alpha1.EgressAddress{Term: u.Term}
 	for _, g := range u.states {
 		health[g.Node] = g.Health
-		list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: g.Node, Leaving: g.Leaving})
+		// To all others a node that is cut off is dead: it comes last to itself, too.
+		list.Gateways = append(list.Gateways, v1alpha1.EgressOwner{Node: g.Node, Leaving: g.Leaving || f.Isolated && g.Node == self})
 	}
 	u.choice = choose(list, before, f.Now, func(g v1alpha1.EgressOwner) Health { return health[g.Node] })
 	if u.choice.Gateway != before.Gateway {

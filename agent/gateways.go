@@ -49,6 +49,7 @@ type gateways struct {
 	lonely    time.Time
 	met       time.Time     // when it first had company
 	rejoined  time.Time     // when it had company again
+	back      time.Time     // when it had another waymark-bfd
 	nextCheck time.Duration // after which something changes by itself; 0: nothing does
 }
 
@@ -97,12 +98,17 @@ func (g *gateways) meet(now time.Time, instance string) {
 	first := g.instance == ""
 	clear(g.up)
 	clear(g.failed)
+	for gateway, health := range g.health {
+		if health != Dead {
+			g.health[gateway] = Presumed // until its session is up again
+		}
+	}
 	if first && instance == g.remember.Instance {
 		maps.Copy(g.failed, g.remember.Failed)
 	}
 	switch {
 	case !first:
-		g.returned = true
+		g.returned, g.back = true, now
 	case g.resumed && g.remember.Instance != instance && now.Sub(g.remember.Stopped) > plannedTime-bfdLossGrace:
 		g.returned = true
 	}
@@ -208,7 +214,7 @@ func (g *gateways) settle(now time.Time, plan *EgressPlan, node string, reordere
 	owns, first, long := false, false, time.Duration(0)
 	for _, s := range plan.States {
 		if s.Gateway == node {
-			owns, long = true, max(long, now.Sub(s.Since))
+			owns, long = true, max(long, min(now.Sub(s.Since), now.Sub(g.back)))
 			if !slices.ContainsFunc(s.Gateways, func(o GatewayState) bool { return o.Node != node && o.Health != Dead }) {
 				long = settleTime // there was nobody else to choose
 			}

@@ -77,6 +77,10 @@ func TestHealthOfAGateway(t *testing.T) {
 	c.sessions[0] = bfd.Status{Key: c.sessions[0].Key, State: bfd.Down, Since: c.now}
 	c.instance = "three"
 	c.want(t, time.Second, Presumed)
+	c.becomes(bfd.Up, bfd.DiagConcatenatedPath, false)
+	c.want(t, 0, Returned)
+	c.sessions, c.instance = nil, "four" // which has not been told its sessions
+	c.want(t, time.Second, Presumed)
 }
 
 func TestGatewayHasNotSaidYet(t *testing.T) {
@@ -200,6 +204,23 @@ func TestWhoReturns(t *testing.T) {
 	c.after(0)
 	if c.after(bfdPatience); c.self(c.now) != Alive || c.isolated(c.now) {
 		t.Error("without waymark-bfd the list alone decides")
+	}
+}
+
+func TestSettleAfterBFDWasReplaced(t *testing.T) {
+	c := newClockwork(true)
+	c.passive = 1
+	c.after(time.Second)
+	plan := &EgressPlan{States: []EgressState{{VNI: 1, Choice: Choice{Gateway: "n1", Since: c.now.Add(-time.Hour), Final: true},
+		Gateways: []GatewayState{{Node: "n1", Health: Returned}, {Node: "n2", Health: Returned}}}}}
+	c.instance = "two"
+	c.after(time.Second)
+	if again := c.settle(c.now, plan, "n1", false); !c.returned || again != settleTime {
+		t.Errorf("like all others at once (%v), before they have chosen; asks again after %v", !c.returned, again)
+	}
+	c.after(settleTime)
+	if c.settle(c.now, plan, "n1", false); c.returned {
+		t.Error("not like all others after they have chosen")
 	}
 }
 
