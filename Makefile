@@ -48,7 +48,7 @@ test: deps tools build dubbo verify ## everything: pure packages, adapters in na
 RACE = CGO_ENABLED=1 $(GO) test -race -vet=off -ldflags '-s -w' -timeout 20m
 
 # What takes longest begins first, and others go on beside it.
-LONG := ./nat/... ./manifests ./controller
+LONG := ./nat/iptables ./bgp/gobgp ./nat/... ./manifests ./controller
 
 # Tests that count packets or milliseconds, and the stories, which wait most of the time, have three processes at a time, and
 # nothing that compiles beside them.
