@@ -286,7 +286,7 @@ func TestRestartAfterRestart(t *testing.T) {
 			nettest.Eventually(t, patience, hasRoute(r, prefix))
 		}
 		time.Sleep(2 * time.Second) // as above
-		soon := deferral * 3 / 4    // on a busy machine; a speaker that waits for the other peer takes all of it
+		soon := deferral / 4
 		if _, slow := r.(openBGPD); slow {
 			soon = 3 * time.Second // it looks at the first updates of a session only after 2 to 3 s (7.7, November 2026)
 		}

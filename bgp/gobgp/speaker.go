@@ -50,7 +50,7 @@ type instance struct {
 	cancel context.CancelFunc
 	// heldUntil is when GoBGP has stopped to hold back changes from a peer that has our announcements already.
 	heldUntil time.Time
-	// announced is when announcements changed last.
+	// announced is when something was announced last that was not before, or with other communities.
 	announced time.Time
 }
 
